@@ -1,0 +1,1 @@
+"""What the Pulumi program and the runtime share: the stack's file, names, labels and errors."""
