@@ -108,6 +108,8 @@ class StackConfig(Model):
 
 
 GCP_KEYS = ("project", "zone")
+PROVIDER_KEYS = ("region", "billingProject", "userProjectOverride", "impersonateServiceAccount", "requestTimeout")
+"""Keys of the gcp provider that a stack's file may carry for it; nothing here reads them."""
 
 
 def load_stack_config(root: Path, stack: str) -> StackConfig:
@@ -150,13 +152,14 @@ def parse_stack_config(stack: str, values: dict[str, Any]) -> StackConfig:
             namespace, name = PROJECT, namespace
         if isinstance(value, dict) and set(value) == {"secure"}:
             faults.append(_fault(str(key), "secret", "no key of a stack is a secret", "Keep secrets in Secret Manager"))
-        elif namespace == "gcp":
-            if name in GCP_KEYS:
-                fields[name] = value
+        elif namespace == "gcp" and name in GCP_KEYS:
+            fields[name] = value
+        elif namespace == "gcp" and name in PROVIDER_KEYS:
+            continue
         elif namespace == PROJECT and name not in ("stack", *GCP_KEYS):
             fields[name] = value
         else:
-            faults.append(_unknown(str(key), f"{PROJECT}:{name}"))
+            faults.append(_unknown(str(key), f"gcp:{name}" if namespace == "gcp" else f"{PROJECT}:{name}"))
     try:
         config = StackConfig.model_validate(fields)
     except ValidationError as error:
