@@ -43,7 +43,8 @@ class TpuStackError(Exception):
         if self.value is not None:
             subject = f"{self.key}={self.value}" if self.key else str(self.value)
         line = f"{subject}: {self.why}" if subject else self.why
-        return f"{line}. {self.cure}" if self.cure else line
+        end = "" if line.endswith((".", "!", "?")) else "."
+        return f"{line}{end} {self.cure}" if self.cure else line
 
     def as_dict(self) -> dict[str, object]:
         """The error as the ``errors`` entry of a ``--json`` document."""
