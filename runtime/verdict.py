@@ -39,7 +39,8 @@ class Check:
 class Verdict:
     """Whether a job is what was asked for, with the evidence.
 
-    ``cause`` is one line per worker that failed, empty when verified.
+    ``reasons`` is one line per worker that failed, empty when verified. ``cause`` is null until a failure
+    catalogue can name one.
     """
 
     job: str
@@ -57,11 +58,12 @@ class Verdict:
     def verified(self) -> bool:
         """Every rung of every worker and every check passed, and there is at least one of each."""
         rungs = [rung for worker in self.workers for rung in worker.rungs]
-        return bool(rungs) and bool(self.checks) and all(item.passed for item in (*rungs, *self.checks))
+        seen = bool(rungs) and bool(self.checks)
+        return seen and all(rung.passed for rung in rungs) and all(check.passed for check in self.checks)
 
     def as_dict(self) -> dict[str, Any]:
         """The verdict as the ``--json`` document of ``deploy`` and ``verify``."""
-        document = {
+        return {
             "verified": self.verified,
             "job": self.job,
             "attempt": self.attempt,
@@ -75,6 +77,3 @@ class Verdict:
             "evidence": self.evidence,
             "cause": None,
         }
-        for worker in document["workers"]:
-            worker["rungs"] = list(worker["rungs"])
-        return document
