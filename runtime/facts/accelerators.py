@@ -26,6 +26,7 @@ class Family:
         counts: what N in ``prefix-N`` counts: ``chips`` or ``TensorCores``.
         api_type: the Cloud TPU API's enumeration value.
         jax_devices_per_chip: JAX devices that one chip shows.
+        usable_hbm_gib_per_chip: what XLA leaves for programs; None where no source was read.
         bf16_tflops_per_chip: None where no source was read.
         refusal: why the Cloud TPU API does not offer it; empty where it does.
     """
@@ -37,6 +38,7 @@ class Family:
     tensorcores_per_chip: int
     jax_devices_per_chip: int
     hbm_gib_per_chip: int
+    usable_hbm_gib_per_chip: float | None
     bf16_tflops_per_chip: int | None
     refusal: str
     source: str
@@ -44,7 +46,11 @@ class Family:
 
 @dataclass(frozen=True)
 class AcceleratorType:
-    """One row of the table: a slice's size and layout, as expected before it exists."""
+    """One row of the table: a slice's size and layout, as expected before it exists.
+
+    Attributes:
+        assumption: where sources disagree: what is taken for granted, and what will decide; else empty.
+    """
 
     name: str
     family: Family
@@ -52,6 +58,7 @@ class AcceleratorType:
     workers: int
     chips_per_worker: int
     topology: str
+    assumption: str
     confidence: str
     source: str
 
@@ -106,7 +113,7 @@ def _nearest(name: str, its_family: Family | None) -> str:
 
 
 def _family(row: Mapping[str, str]) -> Family:
-    tflops = row["bf16_tflops_per_chip"]
+    tflops, usable = row["bf16_tflops_per_chip"], row["usable_hbm_gib_per_chip"]
     return Family(
         name=row["family"],
         prefix=row["prefix"],
@@ -115,6 +122,7 @@ def _family(row: Mapping[str, str]) -> Family:
         tensorcores_per_chip=int(row["tensorcores_per_chip"]),
         jax_devices_per_chip=int(row["jax_devices_per_chip"]),
         hbm_gib_per_chip=int(row["hbm_gib_per_chip"]),
+        usable_hbm_gib_per_chip=float(usable) if usable else None,
         bf16_tflops_per_chip=int(tflops) if tflops else None,
         refusal=row["refusal"],
         source=row["source"],
@@ -129,6 +137,7 @@ def _accelerator_type(row: Mapping[str, str]) -> AcceleratorType:
         workers=int(row["workers"]),
         chips_per_worker=int(row["chips_per_worker"]),
         topology=row["topology"],
+        assumption=row["assumption"],
         confidence=row["confidence"],
         source=row["source"],
     )
