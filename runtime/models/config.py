@@ -102,7 +102,7 @@ def _relation_faults(document: Mapping[str, Any], source: str) -> list[BadInput]
     if heads % kv_heads:
         why = f"does not divide the {heads} attention heads"
         faults.append(BadInput(why, key=f"{source}: num_key_value_heads", value=kv_heads, cure="Check the config.json"))
-    if document.get("head_dim") is None and hidden % heads:
+    if document.get("head_dim") is None and document["architectures"][0] != "Qwen3ForCausalLM" and hidden % heads:
         why = f"is not divisible by the {heads} attention heads, and no head_dim is given"
         faults.append(BadInput(why, key=f"{source}: hidden_size", value=hidden, cure="Check the config.json"))
     return faults

@@ -22,6 +22,7 @@ class SliceShape:
 
     Attributes:
         workers: TPU VMs; assumed from the table, or as the API has listed them.
+        usable_hbm_gib_per_chip: what XLA leaves for programs.
         devices_per_chip: JAX devices that one chip shows.
         assumption: what is taken for granted and what will decide; empty where sources agree.
     """
@@ -33,6 +34,7 @@ class SliceShape:
     workers: int
     chips_per_worker: int
     hbm_gib_per_chip: int
+    usable_hbm_gib_per_chip: float
     devices_per_chip: int = 1
     assumption: str = ""
 
@@ -58,7 +60,8 @@ class LaunchPlan:
         parameters: of the model, counted from its shapes.
         tensor_parallel: attention's; the engine's own flag stands in argv.
         effective_replicas: how many times the throughput of one replica the engine gets from the data axis.
-        fits: the weights and the cache of one request of the model fit in the HBM (also judged for a slice played on CPU).
+        fits: the weights and the cache of one request of full context fit in the HBM (judged by the slice's HBM
+            also where its workers are played on CPU).
         kv_tokens: tokens of KV cache left beside the weights, at most what ``max-total-tokens`` asks for.
         platform: what JAX must report: ``tpu`` or ``cpu``.
         process_count, device_count: over the slice, as JAX must report them on every worker.
