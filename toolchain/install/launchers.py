@@ -23,7 +23,7 @@ from toolchain.install.wheelhouse import Wheelhouse
 
 LAUNCHER = """#!/bin/sh
 # Written by `make setup`: the language host of the clone that this folder belongs to.
-exec {python} -I -m toolchain.language_host "$@"
+exec {python} -I -m toolchain.language_host --launcher "$0" "$@"
 """
 
 
