@@ -1,0 +1,85 @@
+# shellcheck shell=bash disable=SC2034 # what is set here is read by the scripts that source it
+# What the scripts on a worker share. Sourced, never run. Bash 5.0 (Ubuntu 20.04) and coreutils are enough.
+
+umask 077
+stack_home=$HOME/.tpu-stack
+format=1
+
+boot_id() {
+  local id=
+  { read -r id </proc/sys/kernel/random/boot_id; } 2>/dev/null
+  printf '%s' "${id:-unknown}"
+}
+
+uptime_seconds() {
+  local up
+  read -r up _ </proc/uptime
+  printf '%s' "${up%%.*}"
+}
+
+# read_stat PID: p_state p_pgrp p_session p_start of a live process; 1 if there is none.
+# A command name may hold blanks, parentheses and line ends: fields count from the last ")".
+read_stat() {
+  local line=
+  { IFS= read -r -d '' line <"/proc/$1/stat"; } 2>/dev/null
+  [[ -n $line ]] || return 1
+  local fields
+  read -r -a fields <<<"${line##*) }"
+  p_state=${fields[0]} p_pgrp=${fields[2]} p_session=${fields[3]} p_start=${fields[19]}
+  [[ $p_state != Z && $p_state != X ]]
+}
+
+# same_process PID START: whether this very process is alive. A pid that was given to another
+# process since has another start time (clock ticks since boot).
+same_process() {
+  [[ -n $1 ]] && read_stat "$1" && [[ $p_start == "$2" ]]
+}
+
+# write_file PATH: standard input, whole or not at all.
+write_file() {
+  cat >"$1.$BASHPID" && mv -f "$1.$BASHPID" "$1"
+}
+
+# read_attempt DIR: a_pid a_start (supervisor, leader of the session) a_job a_job_start (leader of the
+# job's process group) a_boot; 1 if they were not recorded, or are damaged.
+read_attempt() {
+  a_pid='' a_start='' a_job='' a_job_start='' a_boot=''
+  { read -r a_pid a_start a_job a_job_start a_boot <"$1/pid"; } 2>/dev/null
+  [[ $a_pid =~ ^[0-9]+$ && $a_start =~ ^[0-9]+$ && $a_job =~ ^[0-9]+$ && $a_job_start =~ ^[0-9]+$ && -n $a_boot ]]
+}
+
+# marked ATTEMPT: live processes that carry the attempt in their environment, as all its descendants do
+# until they rewrite their own memory (setproctitle). Only our own user's processes can be read.
+marked() {
+  local pid
+  grep -lszxF "TPU_STACK_ATTEMPT=$1" /proc/[0-9]*/environ 2>/dev/null | while IFS=/ read -r _ _ pid _; do
+    read_stat "$pid" && printf '%s\n' "$pid"
+  done
+}
+
+# members DIR: the attempt's live processes, one a line, without the supervisor's process group.
+# A session's number is not given away while one process is in it. So if one member is surely ours (the
+# recorded supervisor or job by pid and start time, or one that carries the attempt's mark), all are;
+# if none is, the number may by now be a stranger's and nothing of that session is touched.
+members() {
+  local dir=$1 pid ours='' own
+  own=$(marked "${dir##*/}")
+  if read_attempt "$dir" && [[ $a_boot == "$(boot_id)" ]]; then
+    if same_process "$a_pid" "$a_start" || same_process "$a_job" "$a_job_start"; then
+      ours=1
+    else
+      for pid in $own; do
+        read_stat "$pid" && [[ $p_session == "$a_pid" ]] && ours=1
+      done
+    fi
+  fi
+  {
+    printf '%s\n' "$own"
+    if [[ -n $ours ]]; then
+      for pid in /proc/[0-9]*; do
+        pid=${pid#/proc/}
+        read_stat "$pid" && [[ $p_session == "$a_pid" && $p_pgrp != "$a_pid" ]] && printf '%s\n' "$pid"
+      done
+    fi
+  } | sort -un | sed '/^$/d'
+}

@@ -1,0 +1,110 @@
+#!/bin/bash
+# supervise.sh DIR: run one attempt to its end, in a session of its own, and record how it ended.
+# Started by job.sh only. Standard streams go nowhere; the job's output goes to DIR/log.
+set -u
+dir=$1
+attempt=${dir##*/}
+# shellcheck source=runtime/scripts/common.sh
+. "${BASH_SOURCE[0]%/*}/common.sh"
+
+mkdir "$dir/started" 2>/dev/null || exit 0 # another supervisor was quicker: there is one start an attempt
+cd "$HOME" || exit 1
+
+read -r cap <"$dir/log_cap" || cap=67108864
+[[ $cap =~ ^[0-9]+$ ]] || cap=67108864
+
+# cut_log: beyond the cap, keep the first and the last fourth. The job appends (O_APPEND), so the file can be
+# cut under it; what it writes in the milliseconds of the cut can be lost. log.cut: bytes kept at the front and
+# bytes dropped so far, which make the offsets of readers stay true.
+cut_log() {
+  local size part mark dropped=0
+  size=$(stat -c %s "$dir/log") || return
+  ((size > cap)) || return
+  part=$((cap / 4))
+  { read -r _ dropped <"$dir/log.cut"; } 2>/dev/null
+  mark=$(printf '\n[tpu-stack] here %s bytes were cut out\n.' "$((dropped + size - 2 * part))")
+  mark=${mark%.}
+  {
+    flock 8
+    tail -c "$part" "$dir/log" >"$dir/log.tail"
+    truncate -s "$part" "$dir/log"
+    { printf '%s' "$mark" && cat "$dir/log.tail"; } >>"$dir/log"
+    printf '%s %s\n' "$part" "$((dropped + size - 2 * part - ${#mark}))" | write_file "$dir/log.cut"
+    rm -f "$dir/log.tail"
+  } 8>"$dir/log.lock"
+}
+
+record() { # record STATE EXIT_CODE: status.json, for people; the scripts read pid and exit_code
+  printf '{"attempt": "%s", "state": "%s", "exit_code": %s, "pid": %s, "job_pid": %s, "boot": "%s", "uptime": %s}\n' \
+    "$attempt" "$1" "$2" "$$" "$job" "$boot" "$(uptime_seconds)" | write_file "$dir/status.json"
+}
+
+load() { # load FILE: entries NAME=VALUE, each ended by NUL, into the environment
+  local entry
+  while IFS= read -r -d '' entry; do
+    export "${entry?}"
+  done <"$1"
+}
+
+boot=$(boot_id)
+uptime_seconds >"$dir/started/uptime"
+if [[ -e $dir/stop ]]; then # asked to before it began
+  echo 143 | write_file "$dir/exit_code"
+  exit 0
+fi
+
+set -m # a process group of its own for the job
+(
+  load "$dir/env"
+  if [[ -e $dir/secrets ]]; then
+    load "$dir/secrets"
+    rm -f "$dir/secrets"
+  fi
+  # The mark by which every descendant is known as ours; not on our own tools.
+  export TPU_STACK_ATTEMPT=$attempt TPU_STACK_ATTEMPT_DIR=$dir
+  exec bash "$dir/run.sh"
+) </dev/null >>"$dir/log" 2>&1 &
+job=$!
+set +m
+read_stat "$$" && start=$p_start
+read_stat "$job" || p_start=0 # gone already: a start time that no process has
+job_start=$p_start
+printf '%s %s %s %s %s\n' "$$" "$start" "$job" "$job_start" "$boot" | write_file "$dir/pid"
+record running null
+
+(
+  while same_process "$job" "$job_start"; do
+    cut_log
+    sleep 1
+  done
+) </dev/null >/dev/null 2>&1 &
+cutter=$!
+
+wait "$job"
+code=$?
+printf '%s\n' "$code" | write_file "$dir/exit_code"
+uptime_seconds >"$dir/started/ended"
+kill "$cutter" 2>/dev/null
+wait "$cutter" 2>/dev/null
+
+# An attempt ends as a whole: what its main process left running would hold the chips and the ports.
+left=$(members "$dir" | wc -l)
+((left == 0)) || printf '[tpu-stack] %s processes were left running: ending them\n' "$left" >>"$dir/log"
+for signal in TERM KILL; do
+  for _ in {1..50}; do
+    mapfile -t left < <(members "$dir")
+    ((${#left[@]})) || break 2
+    kill -s "$signal" "${left[@]}" 2>/dev/null
+    sleep 0.1
+  done
+done
+
+cut_log
+if [[ -e $dir/stop ]]; then
+  record stopped "$code"
+elif ((code == 0)); then
+  : >"$dir/done"
+  record complete 0
+else
+  record failed "$code"
+fi
