@@ -1,0 +1,1 @@
+"""localcloud: a cloud of our own on one machine, which speaks the Cloud TPU API and gives each worker a real host."""

@@ -1,0 +1,273 @@
+"""The Cloud TPU API over HTTP, v2 and v2alpha1, and what gcloud needs of the Compute API.
+
+Thin: parse, ask ``Nodes``, answer in Google's JSON. Paths and bodies: facts recorded with the official
+provider, gcloud 528 and google-cloud-tpu 1.28 (docs/localcloud.md says what was not observed).
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from localcloud import documents
+from localcloud.errors import ApiError, bad_field, invalid, not_found, unauthenticated, unimplemented
+from localcloud.models import GuestAttributesRequest, Node, parse
+from localcloud.nodes import Nodes, Parent, describe
+from localcloud.store import Store, WorkerRecord
+from runtime import facts
+
+log = logging.getLogger(__name__)
+
+VERSIONS = ("v2", "v2alpha1")
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class TpuApi:
+    """The handlers, one a method of the API."""
+
+    def __init__(self, store: Store, nodes: Nodes) -> None:
+        self._store = store
+        self._nodes = nodes
+
+    async def locations(self, request: Request) -> Response:
+        project = request.path_params["project"]
+        return JSONResponse({"locations": [_location(project, zone) for zone in facts.zones()]})
+
+    async def location(self, request: Request) -> Response:
+        parent = _parent(request)
+        return JSONResponse(_location(parent.project, parent.zone))
+
+    async def list_nodes(self, request: Request) -> Response:
+        parent = _parent(request, wildcard=True)
+        start = f"projects/{parent.project}/locations/"
+        start += "" if parent.zone == "-" else f"{parent.zone}/"
+        return JSONResponse({"nodes": [self._nodes.shown(node) for node in self._store.nodes(start)]})
+
+    async def create_node(self, request: Request) -> Response:
+        parent = _parent(request)
+        wanted = parse(Node, await _body(request), field="node")
+        node_id = request.query_params.get("nodeId") or request.query_params.get("node_id") or ""
+        operation = self._nodes.create(parent, node_id, wanted, api_version=_version(request))
+        return JSONResponse(describe(operation, _version(request)))
+
+    async def get_node(self, request: Request) -> Response:
+        return JSONResponse(self._nodes.shown(self._nodes.get(_name(request, "nodes", "node"))))
+
+    async def patch_node(self, request: Request) -> Response:
+        wanted = parse(Node, await _body(request), field="node")
+        mask = request.query_params.get("updateMask") or request.query_params.get("update_mask") or ""
+        operation = self._nodes.patch(_name(request, "nodes", "node"), wanted, mask)
+        return JSONResponse(describe(operation, _version(request)))
+
+    async def delete_node(self, request: Request) -> Response:
+        operation = self._nodes.delete(_name(request, "nodes", "node"))
+        return JSONResponse(describe(operation, _version(request)))
+
+    async def node_method(self, request: Request) -> Response:
+        name = _name(request, "nodes", "node")
+        method = request.path_params["method"]
+        if method == "getGuestAttributes":
+            return await self._guest_attributes(request, name)
+        if method not in ("start", "stop"):
+            raise unimplemented(f"nodes.{method}")
+        operation = self._nodes.start(name) if method == "start" else self._nodes.stop(name)
+        return JSONResponse(describe(operation, _version(request)))
+
+    async def list_operations(self, request: Request) -> Response:
+        parent = _parent(request, wildcard=True)
+        start = f"projects/{parent.project}/locations/" + ("" if parent.zone == "-" else f"{parent.zone}/")
+        shown = [describe(operation, _version(request)) for operation in self._store.operations(start)]
+        return JSONResponse({"operations": shown})
+
+    async def get_operation(self, request: Request) -> Response:
+        name = _name(request, "operations", "operation")
+        operation = self._store.operation(name)
+        if operation is None:
+            raise not_found(name)
+        return JSONResponse(describe(operation, _version(request)))
+
+    async def runtime_versions(self, request: Request) -> Response:
+        parent = _parent(request)
+        versions = [_runtime(parent, version) for version in facts.runtime_versions_in(parent.zone)]
+        return JSONResponse({"runtimeVersions": versions})
+
+    async def runtime_version(self, request: Request) -> Response:
+        parent, version = _parent(request), request.path_params["id"]
+        if version not in facts.runtime_versions_in(parent.zone):
+            raise not_found(f"{parent}/runtimeVersions/{version}")
+        return JSONResponse(_runtime(parent, version))
+
+    async def accelerator_types(self, request: Request) -> Response:
+        parent = _parent(request)
+        types = [_accelerator(parent, name) for name in facts.accelerator_types_in(parent.zone)]
+        return JSONResponse({"acceleratorTypes": types})
+
+    async def accelerator_type(self, request: Request) -> Response:
+        parent, name = _parent(request), request.path_params["id"]
+        if name not in facts.accelerator_types_in(parent.zone):
+            raise not_found(f"{parent}/acceleratorTypes/{name}")
+        return JSONResponse(_accelerator(parent, name))
+
+    async def compute_project(self, request: Request) -> Response:
+        project = request.path_params["project"]
+        fingerprint = base64.urlsafe_b64encode(project.encode()).decode()
+        return JSONResponse(
+            {
+                "kind": "compute#project",
+                "id": documents.project_number(project),
+                "name": project,
+                "commonInstanceMetadata": {"kind": "compute#metadata", "fingerprint": fingerprint},
+                "defaultServiceAccount": f"{documents.project_number(project)}-compute@developer.gserviceaccount.com",
+            }
+        )
+
+    async def missing(self, request: Request) -> Response:
+        raise unimplemented(f"{request.method} {request.url.path}")
+
+    async def _guest_attributes(self, request: Request, name: str) -> Response:
+        asked = parse(GuestAttributesRequest, await _body(request), field="getGuestAttributesRequest")
+        node = self._nodes.get(name)
+        workers = self._store.workers(node.uid)
+        chosen = workers
+        ids = [item for item in asked.worker_ids if item]
+        if ids:
+            known = {str(worker.position): worker for worker in workers}
+            unknown = [item for item in ids if item not in known]
+            if unknown:
+                raise invalid(f"Node '{name}' has no worker '{unknown[0]}': it has {len(workers)}, counted from 0")
+            chosen = [known[item] for item in ids]
+        return JSONResponse({"guestAttributes": [_attributes(worker, asked.query_path) for worker in chosen]})
+
+
+def create_app(store: Store, nodes: Nodes, *, token: str, cloud_id: str) -> Starlette:
+    """The API as an ASGI application; every path but ``/healthz`` asks for ``token``."""
+    api = TpuApi(store, nodes)
+    location = "/{version}/projects/{project}/locations/{zone}"
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"cloud": cloud_id})
+
+    table: list[tuple[str, str, Handler]] = [
+        ("GET", "/{version}/projects/{project}/locations", api.locations),
+        ("GET", location, api.location),
+        ("GET", f"{location}/nodes", api.list_nodes),
+        ("POST", f"{location}/nodes", api.create_node),
+        ("POST", f"{location}/nodes/{{node}}:{{method}}", api.node_method),
+        ("GET", f"{location}/nodes/{{node}}", api.get_node),
+        ("PATCH", f"{location}/nodes/{{node}}", api.patch_node),
+        ("DELETE", f"{location}/nodes/{{node}}", api.delete_node),
+        ("GET", f"{location}/operations", api.list_operations),
+        ("GET", f"{location}/operations/{{operation}}", api.get_operation),
+        ("GET", f"{location}/runtimeVersions", api.runtime_versions),
+        ("GET", f"{location}/runtimeVersions/{{id}}", api.runtime_version),
+        ("GET", f"{location}/acceleratorTypes", api.accelerator_types),
+        ("GET", f"{location}/acceleratorTypes/{{id}}", api.accelerator_type),
+        ("GET", "/compute/v1/projects/{project}", api.compute_project),
+    ]
+    guarded = [Route(path, _guard(handler, token), methods=[method]) for method, path, handler in table]
+    methods = ["GET", "POST", "PATCH", "PUT", "DELETE"]
+    routes = [Route("/healthz", healthz), *guarded, Route("/{rest:path}", _guard(api.missing, token), methods=methods)]
+    return Starlette(routes=routes, exception_handlers={ApiError: _refused, HTTPException: _http, Exception: _failed})
+
+
+def _guard(handler: Handler, token: str) -> Handler:
+    async def guarded(request: Request) -> Response:
+        began = time.monotonic()
+        _authenticate(request, token)
+        version = request.path_params.get("version", "v2")
+        if version not in VERSIONS:
+            raise unimplemented(f"version {version} of the API")
+        response = await handler(request)
+        elapsed = (time.monotonic() - began) * 1000
+        level = logging.DEBUG if request.method == "GET" else logging.INFO
+        log.log(level, "%s %s -> %d in %.0f ms", request.method, request.url.path, response.status_code, elapsed)
+        return response
+
+    return guarded
+
+
+def _authenticate(request: Request, token: str) -> None:
+    kind, _, given = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not given:
+        raise unauthenticated("CREDENTIALS_MISSING")
+    if not hmac.compare_digest(given.strip().encode(), token.encode()):
+        raise unauthenticated("ACCESS_TOKEN_TYPE_UNSUPPORTED")
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)  # noqa: S101 - the table of handlers says so
+    log.info("%s %s -> %d %s", request.method, request.url.path, error.http_status, error.message)
+    headers = {"WWW-Authenticate": 'Bearer realm="https://accounts.google.com/"'} if error.http_status == 401 else {}
+    return JSONResponse(error.as_dict(), error.http_status, headers)
+
+
+async def _http(request: Request, _: Exception) -> Response:
+    return await _refused(request, unimplemented(f"{request.method} {request.url.path}"))
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    log.exception("%s %s failed", request.method, request.url.path, exc_info=error)
+    return await _refused(request, ApiError("INTERNAL", "Internal error encountered."))
+
+
+async def _body(request: Request) -> object:
+    raw = await request.body()
+    if not raw:
+        return {}
+    try:
+        return json.loads(raw)
+    except ValueError as error:
+        raise bad_field("", f"Invalid JSON payload received. {error}") from None
+
+
+def _parent(request: Request, *, wildcard: bool = False) -> Parent:
+    parent = Parent(request.path_params["project"], request.path_params["zone"])
+    if parent.zone not in facts.zones() and not (wildcard and parent.zone == "-"):
+        raise documents.unknown_zone(parent.zone)
+    return parent
+
+
+def _name(request: Request, collection: str, parameter: str) -> str:
+    return f"{_parent(request)}/{collection}/{request.path_params[parameter]}"
+
+
+def _version(request: Request) -> str:
+    return str(request.path_params["version"])
+
+
+def _location(project: str, zone: str) -> dict[str, Any]:
+    return {"name": f"projects/{project}/locations/{zone}", "locationId": zone}
+
+
+def _runtime(parent: Parent, version: str) -> dict[str, Any]:
+    return {"name": f"{parent}/runtimeVersions/{version}", "version": version}
+
+
+def _accelerator(parent: Parent, name: str) -> dict[str, Any]:
+    known = facts.accelerator_types()[name]
+    config = {"type": known.family.api_type, "topology": known.topology}
+    return {"name": f"{parent}/acceleratorTypes/{name}", "type": name, "acceleratorConfigs": [config]}
+
+
+def _attributes(worker: WorkerRecord, path: str) -> dict[str, Any]:
+    kind, _, key = worker.host_key.partition(" ")
+    items = [
+        {"namespace": "hostkeys", "key": kind, "value": key},
+        {"namespace": "guestInventory", "key": "hostname", "value": worker.hostname},
+    ]
+    namespace, _, name = path.strip("/").partition("/")
+    items = [
+        item for item in items if item["value"] and namespace in ("", item["namespace"]) and name in ("", item["key"])
+    ]
+    return {"queryPath": path, "queryValue": {"items": items}}

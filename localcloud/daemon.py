@@ -1,0 +1,224 @@
+"""The daemon: ``python -m localcloud.daemon --state DIR``. Started by ``control.start``, ended by SIGTERM.
+
+Workers do not depend on it: it finds them again by their marks when it is started over the same state.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import functools
+import json
+import logging
+import os
+import secrets
+import shutil
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+
+from localcloud import processes, registry
+from localcloud.api import create_app
+from localcloud.metadata import create_metadata_app
+from localcloud.network import Subnet
+from localcloud.nodes import Nodes
+from localcloud.store import Store
+from localcloud.workers import HostWorkers, WorkerSpec
+from stack.errors import CloudFailed
+
+log = logging.getLogger("localcloud")
+
+
+class Server(uvicorn.Server):
+    """uvicorn with a word when it serves, and with servers of other applications beside its own."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._started()
+
+    async def serve_also(self, app: Starlette, listening: socket.socket) -> asyncio.Server:
+        config = _uvicorn_config(app)
+        config.load()
+        protocol: Any = config.http_protocol_class
+        make = functools.partial(protocol, config=config, server_state=self.server_state, app_state={})
+        return await asyncio.get_running_loop().create_server(make, sock=listening)
+
+
+class Presence:
+    """Serves the metadata of the workers that run, and notices those that end by themselves."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+        self._servers: dict[str, asyncio.Server] = {}
+        self._handles: dict[str, int] = {}
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.server: Server
+        self.nodes: Nodes
+
+    def came(self, spec: WorkerSpec, pid: int, metadata: socket.socket) -> None:
+        handle = os.pidfd_open(pid)
+        self._loop.call_soon_threadsafe(self._came, spec.mark, handle, metadata)
+
+    def went(self, spec: WorkerSpec) -> None:
+        self._loop.call_soon_threadsafe(self._forget, spec.mark)
+
+    def _came(self, mark: str, handle: int, metadata: socket.socket) -> None:
+        self._forget(mark)
+        self._handles[mark] = handle
+        self._loop.add_reader(handle, self._ended, mark)
+        task = self._loop.create_task(self._serve(mark, metadata))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, mark: str, metadata: socket.socket) -> None:
+        _, uid, position = mark.split("/")
+        tree = functools.partial(self.nodes.metadata, uid, int(position), token=self._token)
+        server = await self.server.serve_also(create_metadata_app(tree), metadata)
+        if mark in self._handles:
+            self._servers[mark] = server
+        else:
+            server.close()
+
+    def _ended(self, mark: str) -> None:
+        self._forget(mark)
+        log.warning("worker %s ended by itself", mark)
+        self.nodes.worker_ended(mark.split("/")[1])
+
+    def _forget(self, mark: str) -> None:
+        handle = self._handles.pop(mark, None)
+        if handle is not None:
+            self._loop.remove_reader(handle)
+            os.close(handle)
+        server = self._servers.pop(mark, None)
+        if server is not None:
+            server.close()  # An open socket would keep the worker's network alive.
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until SIGTERM. Returns 1 when another daemon serves this state, or no subnet is free."""
+    options = _options(arguments)
+    state: Path = options.state.resolve()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with (state / "daemon.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.error("another daemon serves %s", state)
+            return 1
+        try:
+            asyncio.run(_serve(state, options))
+        except (CloudFailed, OSError) as error:
+            log.error("%s", error)
+            return 1
+    return 0
+
+
+async def _serve(state: Path, options: argparse.Namespace) -> None:
+    store = Store(state / registry.DATABASE)
+    cloud_id = store.meta("cloud_id") or f"cloud-{secrets.token_hex(6)}"
+    store.set_meta("cloud_id", cloud_id)
+    last = store.meta("index")
+    subnet = registry.claim(state, cloud_id, preferred=int(last) if last else None)
+    store.set_meta("index", str(subnet.index))
+    token = (state / "token").read_text().strip()
+
+    presence = Presence(token)
+    workers = HostWorkers(subnet, presence, python_prefix=options.python_prefix, wheelhouse=options.wheelhouse)
+    presence.nodes = nodes = Nodes(store, workers, cloud_id=cloud_id, folder=state / "nodes", subnet=subnet)
+    _sweep(state / "nodes", nodes.known_uids(), cloud_id)
+    sockets = _listen(subnet, store.meta("port"))
+    port = sockets[0].getsockname()[1]
+    store.set_meta("port", str(port))
+
+    def started() -> None:
+        nodes.recover()
+        _announce(state, cloud_id, subnet, port, options)
+
+    app = create_app(store, nodes, token=token, cloud_id=cloud_id)
+    presence.server = server = Server(_uvicorn_config(app), started)
+    try:
+        await server.serve(sockets)
+    finally:
+        store.close()
+
+
+def _uvicorn_config(app: Starlette) -> uvicorn.Config:
+    return uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="off", http="h11", ws="none", timeout_graceful_shutdown=2
+    )
+
+
+def _listen(subnet: Subnet, last_port: str | None) -> list[socket.socket]:
+    """Sockets on loopback and on the bridge, on the port of the last time if it is free."""
+    for port in [int(last_port)] if last_port else []:
+        with contextlib.suppress(OSError):
+            return _bind(subnet, port)
+    while True:
+        with contextlib.suppress(OSError):
+            return _bind(subnet, 0)
+
+
+def _bind(subnet: Subnet, port: int) -> list[socket.socket]:
+    loopback = socket.create_server(("127.0.0.1", port))
+    try:
+        return [loopback, socket.create_server((subnet.gateway, loopback.getsockname()[1]))]
+    except OSError:
+        loopback.close()
+        raise
+
+
+def _sweep(folder: Path, known: set[str], cloud_id: str) -> None:
+    """Take away workers and folders of nodes that the store does not know: their delete was cut short."""
+    for process in processes.marked(cloud_id):
+        uid = process.mark.split("/")[1]
+        if uid not in known:
+            processes.kill_marked(f"{cloud_id}/{uid}")
+    for entry in folder.iterdir() if folder.exists() else ():
+        if entry.name not in known:
+            shutil.rmtree(entry)
+
+
+def _announce(state: Path, cloud_id: str, subnet: Subnet, port: int, options: argparse.Namespace) -> None:
+    pid = os.getpid()
+    document = {
+        "pid": pid,
+        "started": processes.start_time(pid),
+        "url": f"http://127.0.0.1:{port}",
+        "cloud": cloud_id,
+        "index": subnet.index,
+        "subnet": subnet.cidr,
+        "wheelhouse": _text(options.wheelhouse),
+        "python_prefix": _text(options.python_prefix),
+    }
+    fresh = state / "daemon.json.new"
+    fresh.write_text(json.dumps(document, indent=1))
+    fresh.replace(state / "daemon.json")
+    log.info("%s serves on %s, workers in %s", cloud_id, document["url"], subnet.cidr)
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="localcloud.daemon", description=__doc__)
+    parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--wheelhouse", type=Path)
+    parser.add_argument("--python-prefix", type=Path)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""The cloud's network on this machine: one bridge a cloud, one veth pair a worker. No way out, no NAT.
+
+A bridge carries its cloud's id as its alias, so that its owner is known even when every file is lost.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import subprocess
+from dataclasses import dataclass
+
+CLOUDS = 256
+NET = "10.231"
+
+
+@dataclass(frozen=True)
+class Subnet:
+    """The /24 of one cloud, by its index on this machine."""
+
+    index: int
+
+    @property
+    def bridge(self) -> str:
+        return f"tpulc{self.index}"
+
+    @property
+    def cidr(self) -> str:
+        return f"{NET}.{self.index}.0/24"
+
+    @property
+    def gateway(self) -> str:
+        return self.address(1)
+
+    def address(self, octet: int) -> str:
+        return f"{NET}.{self.index}.{octet}"
+
+    def interface(self, octet: int) -> str:
+        """The host's end of a worker's cable; at most 15 characters, the kernel's limit."""
+        return f"{self.bridge}w{octet}"
+
+
+def create_bridge(subnet: Subnet, cloud_id: str) -> None:
+    """Make the bridge, or mend what is there of it."""
+    if subnet.bridge not in links():
+        _batch(f"link add {subnet.bridge} type bridge")
+    _batch(
+        f"link set {subnet.bridge} alias {cloud_id}",
+        f"address replace {subnet.gateway}/24 dev {subnet.bridge}",
+        f"link set {subnet.bridge} up",
+    )
+
+
+def plug_in(subnet: Subnet, octet: int, pid: int) -> None:
+    """Lay a cable from the bridge to ``eth0`` in the network namespace of ``pid``."""
+    interface = subnet.interface(octet)
+    unplug(subnet, octet)
+    _batch(
+        f"link add {interface} type veth peer name eth0 netns {pid}",
+        f"link set {interface} master {subnet.bridge} up",
+    )
+
+
+def unplug(subnet: Subnet, octet: int) -> None:
+    """Take a worker's cable away, if it is there."""
+    _delete(subnet.interface(octet))
+
+
+def remove(subnet: Subnet, cloud_id: str) -> None:
+    """Take the bridge and every cable of it away; nothing, if the bridge is another cloud's."""
+    known = links()
+    if known.get(subnet.bridge, cloud_id) != cloud_id:
+        return
+    for name in known:
+        if name.startswith(f"{subnet.bridge}w"):
+            _delete(name)
+    _delete(subnet.bridge)
+
+
+def links() -> dict[str, str]:
+    """Every network interface of this machine with its alias (empty without)."""
+    shown = json.loads(_ip("-json", "link", "show"))
+    return {link["ifname"]: link.get("ifalias", "") for link in shown}
+
+
+def taken_indexes() -> set[int]:
+    """The indexes whose subnet this machine uses already, for whatever."""
+    shown = json.loads(_ip("-json", "-4", "address", "show")) + json.loads(_ip("-json", "-4", "route", "show"))
+    networks = [info for link in shown for info in link.get("addr_info", [])]
+    taken = {item["local"] + f"/{item['prefixlen']}" for item in networks}
+    taken |= {item["dst"] for item in shown if item.get("dst", "default") != "default"}
+    house = ipaddress.ip_network(f"{NET}.0.0/16")
+    indexes: set[int] = set()
+    for text in taken:
+        network = ipaddress.ip_interface(text).network
+        if network.prefixlen <= house.prefixlen:
+            continue  # A wide route (a VPN's 10/8) is no use of each of its parts.
+        if network.subnet_of(house):  # type: ignore[arg-type]
+            indexes.add(network.network_address.packed[2])
+    return indexes
+
+
+def _delete(interface: str) -> None:
+    done = subprocess.run(  # noqa: S603 - fixed program, names made here
+        ["/usr/sbin/ip", "link", "delete", interface], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0 and "Cannot find device" not in done.stderr:
+        raise OSError(f"ip link delete {interface}: {done.stderr.strip()}")
+
+
+def _batch(*commands: str) -> None:
+    _ip("-batch", "-", stdin="\n".join(commands) + "\n")
+
+
+def _ip(*arguments: str, stdin: str = "") -> str:
+    done = subprocess.run(  # noqa: S603 - fixed program, arguments made here
+        ["/usr/sbin/ip", *arguments], input=stdin, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise OSError(f"ip {' '.join(arguments)}: {done.stderr.strip()} [{stdin.strip()}]")
+    return done.stdout or "[]"
