@@ -89,6 +89,8 @@ class Debian:
                 [path or program, *arguments],
                 env=environment,
                 on_line=lambda line: self._context.progress.running(self.name, line[:60]),
+                # A dpkg that is ended half way leaves the machine's packages broken; it takes seconds.
+                uninterrupted=True,
             )
         except StepFailed:
             if not tolerated:

@@ -91,8 +91,6 @@ def ask(candidate: Path, context: Context) -> Interpreter | None:
 def _places(context: Context) -> Iterator[Path]:
     home = Path(context.environment.get("HOME", "/"))
     folders = [Path(folder) for folder in context.environment.get("PATH", "").split(os.pathsep) if folder]
-    if sys.version_info[:2] == (3, 12):
-        yield Path(sys.executable)
     # pyenv's shims are slow and often fail, so the versions behind them come first. Its folder is told by PATH rather
     # than by HOME, which may be another one (sudo, CI).
     pyenv_roots = [Path(context.environment.get("PYENV_ROOT", "/nonexistent")), home / ".pyenv"]
@@ -103,6 +101,7 @@ def _places(context: Context) -> Iterator[Path]:
     for root in pyenv_roots:
         yield from _newest_first(root / "versions", "3.12*/bin/python3.12")
     yield from _newest_first(home / ".local/share/uv/python", "cpython-3.12*/bin/python3.12")
+    yield Path(sys.executable)
     yield from (Path(folder) / "python3.12" for folder in ("/usr/local/bin", "/usr/bin"))
     yield from sorted(Path("/opt").glob("*/bin/python3.12"))
     yield from (shim / "python3.12" for shim in sorted(shims))

@@ -33,19 +33,21 @@ class Processes:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         on_line: Callable[[str], None] | None = None,
+        uninterrupted: bool = False,
     ) -> str:
         """Run a program to its end and return what it printed (both streams).
 
         Args:
             step: the step it belongs to, for the error.
             on_line: called with each line as it comes.
+            uninterrupted: let it come to its end even when set-up ends early.
 
         Raises:
             StepFailed: it did not exit with 0, or set-up is ending.
         """
         words = [str(word) for word in argv]
         lines: list[str] = []
-        with self._started(step, words, env, cwd) as process:
+        with self._started(step, words, env, cwd, uninterrupted) as process:
             if process.stdout is None:
                 raise StepFailed(step, f"{words[0]} has no output to read")
             for line in process.stdout:
@@ -73,7 +75,7 @@ class Processes:
 
     @contextlib.contextmanager
     def _started(
-        self, step: str, words: list[str], env: Mapping[str, str] | None, cwd: Path | None
+        self, step: str, words: list[str], env: Mapping[str, str] | None, cwd: Path | None, uninterrupted: bool
     ) -> Iterator[subprocess.Popen[str]]:
         with self._lock:
             if self._ending.is_set():
@@ -92,7 +94,8 @@ class Processes:
                 )
             except OSError as error:
                 raise StepFailed(step, f"{words[0]} does not start: {error.strerror}") from error
-            self._groups.add(process.pid)
+            if not uninterrupted:
+                self._groups.add(process.pid)
         try:
             with process:
                 yield process
