@@ -170,9 +170,8 @@ def _environment(serve: ServeConfig, devices: _Devices, folder: bool) -> dict[st
     environment = {
         "JAX_PLATFORMS": serve.device,
         "JAX_COMPILATION_CACHE_DIR": COMPILATION_CACHE,
-        "PYTHONPATH": "{attempt}/shim",
+        "PYTHONPATH": "{attempt}/files/shim",
         "PYTHONUNBUFFERED": "1",
-        "TPU_STACK_ATTEMPT_DIR": "{attempt}",
     }
     if folder:
         environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}

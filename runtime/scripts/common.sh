@@ -37,7 +37,8 @@ same_process() {
 
 # write_file PATH: standard input, whole or not at all.
 write_file() {
-  cat >"$1.$BASHPID" && mv -f "$1.$BASHPID" "$1"
+  local part=$1.$BASHPID # here: in the redirection of cat it would be cat's own
+  cat >"$part" && mv -f "$part" "$1"
 }
 
 # read_attempt DIR: a_pid a_start (supervisor, leader of the session) a_job a_job_start (leader of the

@@ -204,7 +204,7 @@ def test_bind_leaves_no_placeholder() -> None:
         assert not re.search(r"\{\w+\}", text)
         assert worker.argv[0] == "/p/python"
         assert value_of(worker.argv, "--dist-init-addr") == "10.0.0.1:5000"
-        assert worker.env["PYTHONPATH"] == "/a/shim"
+        assert worker.env["PYTHONPATH"] == "/a/files/shim"
 
 
 def test_the_document_is_json() -> None:
