@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import socket
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from runtime.cloud.slice import LiveSlice, LiveWorker
+from runtime.transport.tunnel import TunnelStream
 from stack.errors import BadInput, MissingPrerequisite
-
-if TYPE_CHECKING:
-    import paramiko
 
 
 class Route(Protocol):
-    """Opens a socket, or what paramiko takes for one."""
+    """Opens the byte stream that SSH runs over."""
 
-    def open(self, timeout: float) -> socket.socket | paramiko.ProxyCommand:
-        """A fresh byte stream to the worker's sshd; raises OSError."""
+    def open(self, timeout: float) -> socket.socket:
+        """A fresh stream to the worker's sshd; raises OSError."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +46,10 @@ class Tunnelled:
 
     argv: tuple[str, ...]
 
-    def open(self, timeout: float) -> paramiko.ProxyCommand:
-        from runtime.transport.tunnel import TunnelStream
-
+    def open(self, timeout: float) -> socket.socket:
         del timeout  # the tunnel says nothing until sshd's banner comes, which has a clock of its own
         try:
-            return TunnelStream(shlex.join(self.argv))
+            return TunnelStream(self.argv)
         except FileNotFoundError:
             cure = "Install the Google Cloud SDK, or set ssh.route to direct or internal"
             raise MissingPrerequisite("is not installed", key="command", value=self.argv[0], cure=cure) from None
@@ -88,7 +83,12 @@ def route_to(slice_: LiveSlice, worker: LiveWorker, route: str, *, gcloud: str =
     )
 
 
-def close_quietly(stream: socket.socket | paramiko.ProxyCommand) -> None:
+def complaint(stream: socket.socket) -> str:
+    """What a tunnel's command said about why it failed; empty for plain TCP."""
+    return stream.complaint() if isinstance(stream, TunnelStream) else ""
+
+
+def close_quietly(stream: socket.socket) -> None:
     """Close a stream whose connection failed; what it has to say about that is of no use."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         stream.close()

@@ -15,7 +15,7 @@ import paramiko
 from runtime.keys import LoginKey
 from runtime.transport.host_keys import KnownHosts
 from runtime.transport.results import HostKeyUnknown, KeyRefused
-from runtime.transport.routes import Route, close_quietly
+from runtime.transport.routes import Route, close_quietly, complaint
 from stack.errors import TransportFailed
 
 LOST = (paramiko.SSHException, EOFError, OSError)
@@ -89,9 +89,12 @@ def connect(
                 allow_agent=False,
                 look_for_keys=False,
             )
-        except BaseException:
+        except BaseException as error:
             client.close()
             close_quietly(stream)
+            said = complaint(stream)
+            if said and isinstance(error, LOST) and not isinstance(error, paramiko.AuthenticationException):
+                raise EOFError(said) from error
             raise
     transport = client.get_transport()
     if transport is not None:
