@@ -34,6 +34,14 @@ class Ready:
         return "done"
 
 
+class Slow(Ready):
+    """A step that takes long enough for another to overtake it."""
+
+    def run(self) -> str:
+        time.sleep(0.1)
+        return "done"
+
+
 class Sleeps(Ready):
     """A step whose program would run for a minute."""
 
@@ -98,7 +106,7 @@ def process_table() -> list[list[str]]:
 
 
 def test_a_step_runs_after_those_it_needs(machine: Context, capsys: pytest.CaptureFixture[str]) -> None:
-    first, second, third = Ready("first"), Ready("second"), Ready("third")
+    first, second, third = Slow("first"), Slow("second"), Ready("third")
     run_side_by_side(machine, [(first, ()), (second, (first,)), (third, (second,))])
     assert [line.split()[2] for line in capsys.readouterr().out.splitlines()] == ["first", "second", "third"]
 
