@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from commands.progress import LiveProgress, PlainProgress, ProgressView
-from stack.errors import BadInputs, TpuStackError
+from stack.errors import BadInputs, Several, TpuStackError
 
 SCHEMA = 1
 
@@ -83,6 +83,8 @@ def run_command(command: Callable[[Console], Outcome], *, as_json: bool) -> NoRe
         outcome = command(console)
     except BadInputs as error:
         outcome = Outcome(exit_code=error.exit_code, errors=error.faults)
+    except Several as error:
+        outcome = Outcome(exit_code=error.worst_exit_code, errors=error.faults)
     except TpuStackError as error:
         outcome = Outcome(exit_code=error.exit_code, errors=(error,))
     except KeyboardInterrupt:

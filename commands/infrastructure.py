@@ -32,9 +32,9 @@ def refresh(console: Console, stack: str) -> Outcome:
 
 
 def _run(console: Console, stack: str, operation: str) -> Outcome:
+    target = open_stack(stack, start_cloud=True)
     from commands import engine
 
-    target = open_stack(stack, start_cloud=True)
     for note in target.notes:
         console.line(note)
     result = getattr(engine, operation)(stack, target.environment, on_output=console.line)

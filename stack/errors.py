@@ -1,10 +1,12 @@
 """The errors of tpu-stack: one root, leaves named by what the caller does next.
 
     TpuStackError            key, value, why, cure; one exit code a class
+    ├── Several              holds one error a worker; the worst of their exit codes
     ├── BadInput             2: fix the config, the argument or this machine; nothing was touched
-    │   └── MissingPrerequisite  2: install or start what is named
+    │   ├── MissingPrerequisite  2: install or start what is named
+    │   └── Blocked          2: something that is not ours stands in the way on a worker: clear it
     ├── NotVerified          1: look at the evidence; the job ran or was refused and is not what was asked
-    │   └── Refused          1: something stands in the way (a foreign process, a full disk): clear it
+    │   └── Refused          1: the worker refused a step of ours: clear what it names
     └── TryAgain             3: nothing is wrong with the request; try once more, later or elsewhere
         ├── CloudFailed      3: the API did not answer, or answered with an error
         ├── TransportFailed  3: SSH to a worker failed until its deadline
@@ -16,6 +18,7 @@ exiting happen in one place (``commands.console``).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -76,6 +79,10 @@ class MissingPrerequisite(BadInput):
     """Install or start what is named: nothing was touched."""
 
 
+class Blocked(BadInput):
+    """A foreign process or a full disk stands in the way on a worker: clear it. Nothing was launched."""
+
+
 class NotVerified(TpuStackError):
     """The job is not what was asked for: look at the evidence."""
 
@@ -83,7 +90,7 @@ class NotVerified(TpuStackError):
 
 
 class Refused(NotVerified):
-    """Something stands in the way on a worker: clear it, then launch again."""
+    """A worker refused a step of ours: clear what it names, then launch again."""
 
 
 class TryAgain(TpuStackError):
@@ -102,3 +109,29 @@ class TransportFailed(TryAgain):
 
 class SliceBusy(TryAgain):
     """Another caller holds the slice's lease."""
+
+
+class Several(TpuStackError):
+    """The errors of several workers, or several faults of one input, reported at once.
+
+    Args:
+        faults: one error each, in order; at least one.
+    """
+
+    def __init__(self, faults: tuple[TpuStackError, ...]) -> None:
+        super().__init__("; ".join(str(fault) for fault in faults))
+        self.faults = faults
+
+    @property
+    def worst_exit_code(self) -> int:
+        """2 where one needs mending of input, else 1 where one needs a look, else 3."""
+        return min((fault.exit_code for fault in self.faults), key=(2, 1, 3).index)
+
+
+def raise_all(faults: Iterable[TpuStackError]) -> None:
+    """Return if there is no fault; raise the one, or all as ``Several``."""
+    found = tuple(faults)
+    if len(found) == 1:
+        raise found[0]
+    if found:
+        raise Several(found)
