@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pulumi
 
+from infra import ERRORS_VARIABLE
 from stack.config import StackConfig, load_stack_config
 from stack.errors import BadInput, BadInputs, TpuStackError
 
@@ -43,6 +46,10 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except TpuStackError as error:
-        for fault in error.faults if isinstance(error, BadInputs) else (error,):
+        faults = error.faults if isinstance(error, BadInputs) else (error,)
+        if path := os.environ.get(ERRORS_VARIABLE):
+            document = [{"class": type(fault).__name__, **fault.as_dict()} for fault in faults]
+            Path(path).write_text(json.dumps(document), encoding="utf-8")
+        for fault in faults:
             pulumi.log.error(str(fault))
         raise SystemExit(SHOWN_EXIT_CODE) from error
