@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FOLLOW_SECONDS = 1.0
 
 
-def status(console: Console, stack: str) -> Outcome:
+def status(_: Console, stack: str) -> Outcome:
     """Every job on every worker, and who holds the lease."""
     target = open_stack(stack)
     from runtime.jobs import jobs_on, lease_holder
