@@ -36,7 +36,7 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 PROGRAMS = {
     "sshd": "openssh-server", "ssh-keygen": "openssh-client", "ip": "iproute2", "tini": "tini", "sudo": "sudo",
-    "unshare": "util-linux", "nsenter": "util-linux", "setpriv": "util-linux", "useradd": "passwd",
+    "unshare": "util-linux", "nsenter": "util-linux", "setpriv": "util-linux",
 }  # fmt: skip
 """Programs that workers are made of, and their Debian packages."""
 
@@ -106,7 +106,7 @@ def stop(state: Path, *, delete_nodes: bool = True) -> None:
     Works as well when the daemon is dead. What stays is the folder with its token, log and other people's files.
 
     Raises:
-        MissingPrerequisite: no root.
+        MissingPrerequisite: no root, and there is something to stop.
     """
     state = state.resolve()
     database = state / registry.DATABASE
@@ -128,9 +128,12 @@ def environment(info: CloudInfo, *, project: str = "local", zone: str = "us-east
     The CLOUDSDK ones are gcloud's properties as environment (source: gcloud topic configurations); the TPU
     endpoint of the provider has its version in it, gcloud's has none, and both end in a slash.
     """
-    token = info.token_file.read_text().strip()
     config = info.state / "gcloud"
-    config.mkdir(mode=0o700, exist_ok=True)
+    try:
+        token = info.token_file.read_text().strip()
+        config.mkdir(mode=0o700, exist_ok=True)
+    except PermissionError:
+        raise MissingPrerequisite("belongs to root", key="state", value=info.state, cure=_sudo_line()) from None
     return {
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU": f"{info.url}/",
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{info.url}/compute/v1/",
@@ -148,12 +151,14 @@ def environment(info: CloudInfo, *, project: str = "local", zone: str = "us-east
 
 def _check_root() -> None:
     if os.geteuid() != 0:
-        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         raise MissingPrerequisite(
-            "its workers need root (network namespaces, sshd)",
-            key="localcloud",
-            cure=f'Run: sudo -E env "PATH=$PATH" {command}',
+            "its workers need root (network namespaces, sshd)", key="localcloud", cure=_sudo_line()
         )
+
+
+def _sudo_line() -> str:
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return f'Run: sudo -E env "PATH=$PATH" {command}'
 
 
 def _check_machine() -> None:
@@ -184,27 +189,30 @@ def _spawn(state: Path, chosen: dict[str, str | None]) -> dict[str, Any]:
     for key, path in chosen.items():
         if path is not None:
             command += [f"--{key.replace('_', '-')}", path]
-    with (state / "daemon.log").open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603 - ourselves
-            command,
-            # Nothing of the caller's environment: it may hold secrets, and the daemon outlives the caller.
-            env={"PATH": SYSTEM_PATH, "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT), "HOME": "/root"},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd="/",
-            start_new_session=True,
-        )
+    # Not a Popen: the daemon outlives the caller, and is nobody's child to wait for.
+    pid = os.posix_spawn(
+        sys.executable,
+        command,
+        # Nothing of the caller's environment: it may hold secrets.
+        {"PATH": SYSTEM_PATH, "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT), "HOME": "/root"},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(state / "daemon.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         running = _read(state)
-        if running is not None and running["pid"] == process.pid:
+        if running is not None and running["pid"] == pid:
             return running
-        if process.poll() is not None:
+        if os.waitpid(pid, os.WNOHANG)[0] == pid:
             break
         time.sleep(0.01)
-    process.kill()
-    process.wait()
+    else:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
     lines = (state / "daemon.log").read_text(errors="replace").strip().splitlines()
     raise CloudFailed(
         f"the daemon did not start: {lines[-1] if lines else 'it wrote nothing'}",

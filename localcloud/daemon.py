@@ -69,10 +69,15 @@ class Presence:
 
     def came(self, spec: WorkerSpec, pid: int, metadata: socket.socket) -> None:
         handle = os.pidfd_open(pid)
-        self._loop.call_soon_threadsafe(self._came, spec.mark, handle, metadata)
+        try:
+            self._loop.call_soon_threadsafe(self._came, spec.mark, handle, metadata)
+        except RuntimeError:  # The daemon is ending; the next one finds the worker by its mark.
+            os.close(handle)
+            metadata.close()
 
     def went(self, spec: WorkerSpec) -> None:
-        self._loop.call_soon_threadsafe(self._forget, spec.mark)
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._forget, spec.mark)
 
     def _came(self, mark: str, handle: int, metadata: socket.socket) -> None:
         self._forget(mark)
@@ -110,6 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGTERM. Returns 1 when another daemon serves this state, or no subnet is free."""
     options = _options(arguments)
     state: Path = options.state.resolve()
+    os.chdir("/")  # Hold no folder of the caller's.
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with (state / "daemon.lock").open("w") as lock:
         try:

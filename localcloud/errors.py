@@ -13,7 +13,6 @@ HTTP = {
     "ALREADY_EXISTS": 409,
     "RESOURCE_EXHAUSTED": 429,
     "INTERNAL": 500,
-    "UNIMPLEMENTED": 501,
 }
 """HTTP status of each google.rpc.Code that we answer with (source: google/rpc/code.proto)."""
 
@@ -25,7 +24,6 @@ CODES = {
     "PERMISSION_DENIED": 7,
     "RESOURCE_EXHAUSTED": 8,
     "FAILED_PRECONDITION": 9,
-    "UNIMPLEMENTED": 12,
     "INTERNAL": 13,
     "UNAUTHENTICATED": 16,
 }
@@ -88,5 +86,8 @@ def unauthenticated(reason: str) -> ApiError:
 
 
 def unimplemented(what: str) -> ApiError:
-    """A method of the real API that this cloud does not have; better said than pretended."""
-    return ApiError("UNIMPLEMENTED", f"localcloud does not implement {what}")
+    """A method that this cloud does not have; better said than pretended.
+
+    404, as Google's front end answers for a method it does not know: a 501 is retried for half a minute by gcloud.
+    """
+    return ApiError("NOT_FOUND", f"Method not found: localcloud does not implement {what}")

@@ -100,6 +100,8 @@ def _answer(request: Request, value: Any) -> Response:
     recursive = request.query_params.get("recursive", "").lower() == "true"
     wants = request.query_params.get("alt", "json" if recursive else "text")
     if isinstance(value, dict | list):
+        if "access_token" in value:
+            return Response(json.dumps(value), headers=headers, media_type="application/json")
         if recursive:
             return Response(json.dumps(_camel(value)), headers=headers, media_type="application/json")
         names = value if isinstance(value, dict) else {str(index): item for index, item in enumerate(value)}

@@ -12,7 +12,7 @@ if [ -e "$seed/startup-script" ]; then
     (
         cd /
         status=0
-        setsid "$seed/startup-script" || status=$?
+        env -i PATH="$PATH" HOME=/root LANG=C.UTF-8 setsid "$seed/startup-script" || status=$?
         echo "startup-script exit status $status"
     ) >>/var/log/startup-script.log 2>&1 </dev/null &
 fi
