@@ -52,8 +52,8 @@ def launch_on(connection: Connection, spec: JobSpec) -> Ack:
         NotVerified: the worker gave no answer that can be used.
         TransportFailed: it could not be asked.
     """
-    chips = ("launch", spec.job, spec.attempt, spec.digest())
-    word, detail = answer(connection, "job.sh", *chips, words=tuple(Answer), stdin=spec.archive())
+    arguments = ("launch", spec.job, spec.attempt, spec.digest())
+    word, detail = answer(connection, "job.sh", *arguments, words=tuple(Answer), stdin=spec.payload())
     return Ack(connection.worker, Answer(word), detail)
 
 

@@ -92,8 +92,12 @@ class JobSpec:
         """SHA-256 of ``spec.json``: what the attempt's id is bound to."""
         return _sha256(self.document())
 
-    def archive(self) -> bytes:
-        """The attempt's folder as a tar archive."""
+    def payload(self) -> bytes:
+        """What a launch reads: a line with the SHA-256 of the rest, then the attempt's folder as a tar archive."""
+        archive = self._archive()
+        return f"{_sha256(archive)}\n".encode() + archive
+
+    def _archive(self) -> bytes:
         entries = {
             "spec.json": self.document(),
             "run.sh": self.run_script.encode(),

@@ -49,11 +49,11 @@ read_attempt() {
   [[ $a_pid =~ ^[0-9]+$ && $a_start =~ ^[0-9]+$ && $a_job =~ ^[0-9]+$ && $a_job_start =~ ^[0-9]+$ && -n $a_boot ]]
 }
 
-# marked ATTEMPT: live processes that carry the attempt in their environment, as all its descendants do
+# marked DIR: live processes that carry the attempt in their environment, as all its descendants do
 # until they rewrite their own memory (setproctitle). Only our own user's processes can be read.
 marked() {
   local pid
-  grep -lszxF "TPU_STACK_ATTEMPT=$1" /proc/[0-9]*/environ 2>/dev/null | while IFS=/ read -r _ _ pid _; do
+  grep -lszxF "TPU_STACK_ATTEMPT_DIR=$1" /proc/[0-9]*/environ 2>/dev/null | while IFS=/ read -r _ _ pid _; do
     read_stat "$pid" && printf '%s\n' "$pid"
   done
 }
@@ -64,7 +64,7 @@ marked() {
 # if none is, the number may by now be a stranger's and nothing of that session is touched.
 members() {
   local dir=$1 pid ours='' own
-  own=$(marked "${dir##*/}")
+  own=$(marked "$dir")
   if read_attempt "$dir" && [[ $a_boot == "$(boot_id)" ]]; then
     if same_process "$a_pid" "$a_start" || same_process "$a_job" "$a_job_start"; then
       ours=1

@@ -1,6 +1,7 @@
 #!/bin/bash
 # job.sh: attempts of jobs on one worker. Idempotent; every call is short and needs no second one.
-#   launch JOB ATTEMPT SHA256   standard input: tar of the attempt's folder. Answers on the last line:
+#   launch JOB ATTEMPT SHA256   SHA256 of spec.json; standard input: the SHA-256 of what follows on a line, then a
+#                               tar of the attempt's folder. Answers on the last line:
 #                               LAUNCHED | ALREADY_RUNNING | ALREADY_COMPLETE | REFUSED why
 #   status JOB [ATTEMPT]        one line of JSON; without ATTEMPT the current one
 #   list                        such a line for the current attempt of every job
@@ -151,19 +152,24 @@ await_start() { # the supervisor has recorded itself, or is known to have failed
 
 launch() {
   local job=$1 attempt=$2 sha=$3 base=$jobs/$1
-  local dir=$base/attempts/$attempt staged=$base/incoming.$attempt.$$
+  local dir=$base/attempts/$attempt whole
+  staged=$base/incoming.$attempt.$$
   open_home
   # Standard input is read before the lock is taken: a caller that dies half-way must not hold it.
   trap 'rm -rf "$staged"' EXIT
   mkdir -p "$staged" "$base/attempts" 2>/dev/null || refuse "$base cannot be written"
-  tar -xf - -C "$staged" 2>"$staged/tar.err" || refuse "the spec did not arrive whole: $(tail -n 1 "$staged/tar.err")"
-  rm -f "$staged/tar.err"
+  read -r whole
+  cat >"$staged/archive" || refuse "$base cannot be written"
+  # tar alone takes an archive that ends early for a short one.
+  [[ $(sha256sum <"$staged/archive") == "$whole  -" ]] || refuse "the spec did not arrive whole"
+  tar -xf "$staged/archive" -C "$staged" || refuse "the spec cannot be unpacked"
+  rm -f "$staged/archive"
   [[ $(sha256sum <"$staged/spec.json") == "$sha  -" ]] || refuse "the spec did not arrive as it was sent"
   take_lock
   [[ ! -d $dir ]] || answer_existing "$dir" "$sha"
   [[ ! -e $staged/holds_chips ]] || others_running "$dir"
   if [[ ! -d $dir ]]; then
-    : >"$staged/log" || refuse "$base cannot be written"
+    : >"$staged/log"
     mv -T "$staged" "$dir" || refuse "$dir cannot be written"
   fi
   ln -sfn "attempts/$attempt" "$base/current.$$" || refuse "$base cannot be written"

@@ -17,19 +17,19 @@ read -r cap <"$dir/log_cap" || cap=67108864
 # cut under it; what it writes in the milliseconds of the cut can be lost. log.cut: bytes kept at the front and
 # bytes dropped so far, which make the offsets of readers stay true.
 cut_log() {
-  local size part mark dropped=0
+  local size start part=$((cap / 4)) dropped=0
   size=$(stat -c %s "$dir/log") || return
   ((size > cap)) || return
-  part=$((cap / 4))
+  start=$((size - part))
   { read -r _ dropped <"$dir/log.cut"; } 2>/dev/null
-  mark=$(printf '\n[tpu-stack] here %s bytes were cut out\n.' "$((dropped + size - 2 * part))")
-  mark=${mark%.}
   {
     flock 8
-    tail -c "$part" "$dir/log" >"$dir/log.tail"
+    printf '\n[tpu-stack] here %s bytes were cut out\n' "$((start - part))" >"$dir/log.tail"
+    dropped=$((dropped + start - part - $(stat -c %s "$dir/log.tail")))
+    tail -c "+$((start + 1))" "$dir/log" >>"$dir/log.tail"
     truncate -s "$part" "$dir/log"
-    { printf '%s' "$mark" && cat "$dir/log.tail"; } >>"$dir/log"
-    printf '%s %s\n' "$part" "$((dropped + size - 2 * part - ${#mark}))" | write_file "$dir/log.cut"
+    cat "$dir/log.tail" >>"$dir/log"
+    printf '%s %s\n' "$part" "$dropped" | write_file "$dir/log.cut"
     rm -f "$dir/log.tail"
   } 8>"$dir/log.lock"
 }

@@ -20,7 +20,8 @@ FOLDER = Path(__file__).resolve().parent.parent / "scripts"
 HOME = ".tpu-stack"
 """All state of the tool on a worker, under the login user's home."""
 
-NOT_FOUND = 127
+NOT_THERE = (126, 127)
+"""What bash leaves with when the script is missing, or a part of its path is no folder."""
 
 
 def run_script(
@@ -49,7 +50,7 @@ def run_script(
         return connection.run(argv, stdin=stdin, timeout=timeout, limit=limit, patience=patience)
 
     result = run()
-    if result.exit_code == NOT_FOUND and path.encode() in result.stderr:
+    if result.exit_code in NOT_THERE and path.encode() in result.stderr:
         _install(connection, digest, bundle)
         result = run()
     return result

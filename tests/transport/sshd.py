@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,9 +66,13 @@ class Sshd:
         (self.folder / "authorized").write_text(self.key.public + "\n")
         wrapper = self.folder / "login.sh"
         # What sshd does for a user of its own: HOME, working directory, and the login shell given the command.
-        wrapper.write_text(
-            f'#!/bin/bash\nexport HOME={self.home}\ncd "$HOME" || exit 1\nexec /bin/bash -c "$SSH_ORIGINAL_COMMAND"\n'
-        )
+        lines = [
+            "#!/bin/bash",
+            f"export HOME={self.home} PATH={sys.base_prefix}/bin:/usr/bin:/bin",
+            'cd "$HOME" || exit 1',
+            'exec /bin/bash -c "$SSH_ORIGINAL_COMMAND"',
+        ]
+        wrapper.write_text("\n".join(lines) + "\n")
         wrapper.chmod(0o755)
         server = next(path for path in map(Path, SFTP_SERVERS) if path.exists())
         (self.folder / "config").write_text(
