@@ -149,7 +149,9 @@ def _run(operation: str, stack: str, environment: Mapping[str, str], on_output: 
         except automation.StackNotFoundError:
             return StackResult(stack, operation)
         except automation.CommandError as error:
-            raise error_of(stack, operation, str(error), record.failures, errors_file) from error
+            raise error_of(
+                stack, operation, str(error), record.failures, errors_file, local=bool(environment)
+            ) from error
     return StackResult(stack, operation, tuple(record.changes), outputs, record.summary)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,10 @@ from pathlib import Path
 from localcloud.provider import VERSION
 from stack import errors
 from stack.errors import BadInput, BadInputs, CloudFailed, MissingPrerequisite, TpuStackError
+
+LOCK_HOLDER = re.compile(r"created by (?P<user>[^@\s]+)@(?P<host>\S+) \(pid (?P<pid>\d+)\) at (?P<since>\S+)")
+
+ERROR_LINE = re.compile(r"\berror: (.+)")
 
 
 @dataclass(frozen=True)
@@ -35,11 +40,7 @@ def _known(pattern: str, kind: type[TpuStackError], cure: str) -> Known:
 
 
 KNOWN = (
-    _known(
-        r"currently locked by",
-        CloudFailed,
-        "Wait for that run to end; if it was killed: pulumi cancel --yes -s {stack}",
-    ),
+    _known(r"gcp stand-in serves the embedded cloud", BadInput, ""),
     _known(
         r"no more capacity|Reservation not found|RESOURCE_EXHAUSTED",
         CloudFailed,
@@ -80,23 +81,52 @@ KNOWN = (
 """In the order of their weight: the first that fits counts."""
 
 
-def error_of(stack: str, operation: str, text: str, failures: Sequence[Failure], program_errors: Path) -> TpuStackError:
+def error_of(
+    stack: str, operation: str, text: str, failures: Sequence[Failure], program_errors: Path, *, local: bool = False
+) -> TpuStackError:
     """The error to raise for an operation that failed.
 
     Args:
         text: everything that the engine said.
         failures: the errors among its events.
         program_errors: where the program wrote its own, if it did.
+        local: the stack lives in the embedded cloud, so commands by hand need its environment first.
     """
     ours = _from_program(program_errors)
     if ours:
-        return ours
+        return _sharpened(ours, stack)
+    if "currently locked by" in text:
+        return _locked(stack, text, local=local)
     line = _line(text, failures)
-    known = next((item for item in KNOWN if item.pattern.search(line)), None)
-    known = known or next((item for item in KNOWN if item.pattern.search(text)), None)
+    known = _known_of(line) or _known_of(text)
     kind: Callable[..., TpuStackError] = known.kind if known else CloudFailed
     cure = known.cure.format(stack=stack) if known else "The engine's whole output stands above"
     return kind(line, key=operation, value=stack, cure=cure)
+
+
+def _known_of(text: str) -> Known | None:
+    return next((item for item in KNOWN if item.pattern.search(text)), None)
+
+
+def _sharpened(error: TpuStackError, stack: str) -> TpuStackError:
+    """The program's own error, with our cure where the program only passed on what the cloud said."""
+    known = _known_of(error.why) if isinstance(error, CloudFailed) else None
+    if known is None:
+        return error
+    return known.kind(error.why, key=error.key, value=error.value, cure=known.cure.format(stack=stack))
+
+
+def _locked(stack: str, text: str, *, local: bool) -> CloudFailed:
+    """Another run holds the stack's lock, or a killed one has left it."""
+    holder = LOCK_HOLDER.search(text)
+    who = "another run"
+    if holder:
+        who = f"{holder['user']}@{holder['host']}, pid {holder['pid']}, since {holder['since']}"
+        if holder["host"] == socket.gethostname() and not Path("/proc", holder["pid"]).exists():
+            who += " (that process is gone)"
+    environment = 'eval "$(invoke cloud.env)" && ' if local else ""
+    cure = f"Wait for that run to end; if it was killed: {environment}pulumi cancel --yes -s {stack}"
+    return CloudFailed(f"the stack is locked by {who}", key="--stack", value=stack, cure=cure)
 
 
 def _from_program(path: Path) -> TpuStackError | None:
@@ -119,6 +149,6 @@ def _line(text: str, failures: Sequence[Failure]) -> str:
     shown = [item for item in failures if item.message not in ("update failed", "preview failed")]
     chosen = next((item for item in shown if "$" in item.urn or "gcp:" in item.urn), None) or next(iter(shown), None)
     if chosen is None:
-        lines = [line.strip() for line in text.splitlines() if line.strip().startswith("error:")]
-        return lines[-1].removeprefix("error:").strip() if lines else " ".join(text.split())[-300:]
+        lines = ERROR_LINE.findall(text)
+        return lines[-1].strip() if lines else " ".join(text.split())[-300:]
     return " ".join(chosen.message.split())

@@ -83,7 +83,7 @@ def _ask(what: str, zone: str, question: Callable[[], Sequence[str]]) -> Sequenc
     try:
         return question()
     except Exception as error:  # the SDK raises a bare Exception for an invoke that failed
-        why = " ".join(str(error).split())
+        why = " ".join(str(error).rpartition("returned an error: ")[2].split())
         raise CloudFailed(
             f"its {what} cannot be read: {why}",
             key="gcp:zone",
