@@ -23,7 +23,8 @@ from starlette.routing import Route
 from localcloud import documents
 from localcloud.errors import ApiError, bad_field, invalid, not_found, unauthenticated, unimplemented
 from localcloud.models import GuestAttributesRequest, Node, parse
-from localcloud.nodes import Nodes, Parent, describe
+from localcloud.nodes import Nodes, Parent
+from localcloud.operations import describe
 from localcloud.store import Store, WorkerRecord
 from runtime import facts
 

@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import contextlib
 import fcntl
-import functools
 import json
 import logging
 import os
@@ -17,98 +16,18 @@ import secrets
 import shutil
 import socket
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import uvicorn
-from starlette.applications import Starlette
 
 from localcloud import processes, registry
 from localcloud.api import create_app
-from localcloud.metadata import create_metadata_app
 from localcloud.network import Subnet
 from localcloud.nodes import Nodes
+from localcloud.serving import Presence, Server, uvicorn_config
 from localcloud.store import Store
-from localcloud.workers import HostWorkers, WorkerSpec
+from localcloud.workers import HostWorkers
 from stack.errors import CloudFailed
 
 log = logging.getLogger("localcloud")
-
-
-class Server(uvicorn.Server):
-    """uvicorn with a word when it serves, and with servers of other applications beside its own."""
-
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._started = started
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._started()
-
-    async def serve_also(self, app: Starlette, listening: socket.socket) -> asyncio.Server:
-        config = _uvicorn_config(app)
-        config.load()
-        protocol: Any = config.http_protocol_class
-        make = functools.partial(protocol, config=config, server_state=self.server_state, app_state={})
-        return await asyncio.get_running_loop().create_server(make, sock=listening)
-
-
-class Presence:
-    """Serves the metadata of the workers that run, and notices those that end by themselves."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-        self._servers: dict[str, asyncio.Server] = {}
-        self._handles: dict[str, int] = {}
-        self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.server: Server
-        self.nodes: Nodes
-
-    def came(self, spec: WorkerSpec, pid: int, metadata: socket.socket) -> None:
-        handle = os.pidfd_open(pid)
-        try:
-            self._loop.call_soon_threadsafe(self._came, spec.mark, handle, metadata)
-        except RuntimeError:  # The daemon is ending; the next one finds the worker by its mark.
-            os.close(handle)
-            metadata.close()
-
-    def went(self, spec: WorkerSpec) -> None:
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._forget, spec.mark)
-
-    def _came(self, mark: str, handle: int, metadata: socket.socket) -> None:
-        self._forget(mark)
-        self._handles[mark] = handle
-        self._loop.add_reader(handle, self._ended, mark)
-        task = self._loop.create_task(self._serve(mark, metadata))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _serve(self, mark: str, metadata: socket.socket) -> None:
-        _, uid, position = mark.split("/")
-        tree = functools.partial(self.nodes.metadata, uid, int(position), token=self._token)
-        server = await self.server.serve_also(create_metadata_app(tree), metadata)
-        if mark in self._handles:
-            self._servers[mark] = server
-        else:
-            server.close()
-
-    def _ended(self, mark: str) -> None:
-        self._forget(mark)
-        log.warning("worker %s ended by itself", mark)
-        self.nodes.worker_ended(mark.split("/")[1])
-
-    def _forget(self, mark: str) -> None:
-        handle = self._handles.pop(mark, None)
-        if handle is not None:
-            self._loop.remove_reader(handle)
-            os.close(handle)
-        server = self._servers.pop(mark, None)
-        if server is not None:
-            server.close()  # An open socket would keep the worker's network alive.
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -143,7 +62,7 @@ async def _serve(state: Path, options: argparse.Namespace) -> None:
     presence = Presence(token)
     workers = HostWorkers(subnet, presence, python_prefix=options.python_prefix, wheelhouse=options.wheelhouse)
     presence.nodes = nodes = Nodes(store, workers, cloud_id=cloud_id, folder=state / "nodes", subnet=subnet)
-    _sweep(state / "nodes", nodes.known_uids(), cloud_id)
+    _sweep(state / "nodes", {node.uid for node in store.nodes()}, cloud_id)
     sockets = _listen(subnet, store.meta("port"))
     port = sockets[0].getsockname()[1]
     store.set_meta("port", str(port))
@@ -153,17 +72,11 @@ async def _serve(state: Path, options: argparse.Namespace) -> None:
         _announce(state, cloud_id, subnet, port, options)
 
     app = create_app(store, nodes, token=token, cloud_id=cloud_id)
-    presence.server = server = Server(_uvicorn_config(app), started)
+    presence.server = server = Server(uvicorn_config(app), started)
     try:
         await server.serve(sockets)
     finally:
         store.close()
-
-
-def _uvicorn_config(app: Starlette) -> uvicorn.Config:
-    return uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", http="h11", ws="none", timeout_graceful_shutdown=2
-    )
 
 
 def _listen(subnet: Subnet, last_port: str | None) -> list[socket.socket]:
