@@ -110,14 +110,12 @@ def await_ready[F](
         on_reports(reports)
         waiting = {worker: report for worker, rungs in reports.items() if (report := current(rungs)) is not None}
         failures = {worker: report for worker, report in waiting.items() if report.state is RungState.FAILED}
-        if failures and failed_at is None:
-            failed_at = now
+        failed_at = (now if failed_at is None else failed_at) if failures else None
         settled = failed_at is not None and (len(failures) == len(reports) or now - failed_at >= SETTLE)
         reasons = watch.stalled(reports, now)
-        if once:
-            reasons = {worker: f"{report.name}: {report.detail}" for worker, report in waiting.items()}
-        elif settled:
-            reasons = {worker: f"{report.name}: {report.detail}" for worker, report in failures.items()}
+        if once or settled:
+            shown = waiting if once else failures
+            reasons = {worker: f"{report.name}: {report.detail}" for worker, report in shown.items()}
         if not waiting or reasons or once:
             return Climbed(watch.results(reports, now), facts, dict(sorted(reasons.items())))
         wait(poll)
