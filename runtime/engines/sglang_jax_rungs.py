@@ -143,6 +143,8 @@ def reason(seen: Observation) -> str:
             return line
     if "peer_died" in seen.marks:
         return "another worker's rank died first"
+    if "child_failed" in seen.marks:
+        return seen.marks["child_failed"]
     return (seen.errors[-1] if seen.errors else seen.log_last) or "its log is empty"
 
 

@@ -43,7 +43,9 @@ person() { # person PID: who it is, for people
   quote "$(command_line "$1")" 200
 }
 
-is_ours() { # is_ours PID
+is_ours() { # is_ours PID: one of the attempt, also if it was started since we counted
+  [[ $'\n'$own$'\n' == *$'\n'$1$'\n'* ]] && return
+  own=$(members "$dir")
   [[ $'\n'$own$'\n' == *$'\n'$1$'\n'* ]]
 }
 
@@ -52,19 +54,25 @@ listening() { # listening PORT: inodes of the sockets that listen on it
     /proc/net/tcp /proc/net/tcp6 2>/dev/null
 }
 
+owner_of() { # owner_of INODE: the process that holds the socket; ours are asked first, and need no sudo
+  local pid
+  for pid in $own; do
+    [[ -n $(find "/proc/$pid/fd" -lname "socket:\[$1\]" -print -quit 2>/dev/null) ]] && printf '%s' "$pid" && return
+  done
+  holders "socket:\[$1\]" | head -n 1
+}
+
 print_listeners() {
-  local number inode pid mine separator=''
+  local number inode pid separator=''
   for number in "$@"; do
     for inode in $(listening "$number"); do
-      mine=''
-      for pid in $own; do
-        [[ -n $(find "/proc/$pid/fd" -lname "socket:\[$inode\]" -print -quit 2>/dev/null) ]] && mine=$pid && break
-      done
+      pid=$(owner_of "$inode")
+      # A socket that was closed while we looked belongs to nobody.
+      [[ -n $pid || $'\n'$(listening "$number")$'\n' == *$'\n'$inode$'\n'* ]] || continue
       printf '%s{"port": %s, ' "$separator" "$number"
-      if [[ -n $mine ]]; then
-        printf '"ours": true, "pid": %s}' "$mine"
+      if [[ -n $pid ]] && is_ours "$pid"; then
+        printf '"ours": true, "pid": %s}' "$pid"
       else
-        pid=$(holders "socket:\[$inode\]" | head -n 1)
         printf '"ours": false'
         [[ -z $pid ]] || { printf ', ' && person "$pid"; }
         printf '}'
@@ -128,6 +136,9 @@ number_in() { # number_in FILE: the number that it holds, or null
   if [[ $number =~ ^[0-9]+$ ]]; then printf '%s' "$number"; else printf null; fi
 }
 
+# Before the processes are counted: the one that wrote it must be among them, or has died.
+devices=null
+[[ ! -s $dir/devices.json ]] || devices=$(quote "$(<"$dir/devices.json")" 1000)
 own=$(members "$dir")
 supervised=false
 read_attempt "$dir" && [[ $a_boot == "$(boot_id)" ]] && same_process "$a_pid" "$a_start" && supervised=true
@@ -148,8 +159,6 @@ if [[ -n $(listening "$port") ]]; then
 fi
 
 read -r log_bytes log_time < <(stat -c '%s %Y' "$log" 2>/dev/null || printf '0 0\n')
-devices=null
-[[ ! -s $dir/devices.json ]] || devices=$(quote "$(<"$dir/devices.json")" 1000)
 # What the server says of our own looks at it is no progress.
 growth=$(grep -a -v 'GET /health' "$log" 2>/dev/null | wc -c)
 disk=$(df -Pk "$HOME" | awk 'NR == 2 { print int($4 / 1024) }')
@@ -171,5 +180,6 @@ printf '"precompiled": %s, ' "$(first_line 'Completes worker precompile')"
 printf '"fired_up": %s, ' "$(first_line 'The server is fired up and ready to roll!')"
 printf '"scheduler_exception": %s, ' "$(first_line 'Scheduler hit an exception')"
 printf '"port_in_use": %s, ' "$(first_line '[Errno 98]')"
+printf '"child_failed": %s, ' "$(first_line 'Child process unexpectedly failed with exitcode')"
 printf '"peer_died": %s, ' "$(first_line 'another task died')"
 printf '"shim_failed": %s}}\n' "$(first_line '[tpu-stack shim] could not')"

@@ -123,20 +123,21 @@ class Finder:
 
 def patched(name: str, patch: Patch, execute: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
     """``execute`` under ``patch``; a patch that fails is said, and the module still runs, once."""
-    state = {"executed": False}
+    ran: list[str] = []
 
     def once(module: ModuleType) -> None:
-        state["executed"] = True
+        ran.append("began")
         execute(module)
+        ran.append("ended")
 
     def run(module: ModuleType) -> None:
         try:
             patch(once, module)
         except Exception as error:
-            if state["executed"] and not isinstance(error, AttributeError):
-                raise
+            if ran == ["began"]:
+                raise  # the module's own failure, as it would be without us
             say(f"could not patch {name}: {error!r}")
-            if not state["executed"]:
+            if not ran:
                 execute(module)
 
     return run
