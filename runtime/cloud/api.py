@@ -46,6 +46,7 @@ class TpuApi:
         self.endpoint = _base_of(endpoint or os.environ.get(ENDPOINT_VARIABLE) or GOOGLE)
         with named_failures(self.endpoint, project):
             self._client = _client(self.endpoint, credentials or _credentials())
+        self._retry = _patient()
 
     @property
     def parent(self) -> str:
@@ -60,7 +61,7 @@ class TpuApi:
             CloudFailed: the API failed.
         """
         with named_failures(self.endpoint, self.project):
-            listed = self._client.list_nodes(parent=self.parent, retry=_patient(), timeout=CALL_SECONDS)
+            listed = self._client.list_nodes(parent=self.parent, retry=self._retry, timeout=CALL_SECONDS)
             nodes = [node for node in listed if node.labels.get(STACK_LABEL) == stack]
         node = _the_one(nodes, stack, f"{self.project}/{self.zone}")
         name = _short(node.name)
@@ -79,7 +80,7 @@ class TpuApi:
             CloudFailed: the API failed.
         """
         with named_failures(self.endpoint, self.project):
-            node = self._client.get_node(name=name, retry=_patient(), timeout=CALL_SECONDS)
+            node = self._client.get_node(name=name, retry=self._retry, timeout=CALL_SECONDS)
         return self._live(node, self._guest_attributes(node))
 
     def ensure_ssh_key(
@@ -103,7 +104,7 @@ class TpuApi:
         deadline = clock() + 60
         while True:
             with named_failures(self.endpoint, self.project):
-                node = self._client.get_node(name=slice_.name, retry=_patient(), timeout=CALL_SECONDS)
+                node = self._client.get_node(name=slice_.name, retry=self._retry, timeout=CALL_SECONDS)
             metadata = dict(node.metadata)
             merged = merge_key(metadata.get(KEYS, ""), user, public_key)
             if merged is None:
@@ -139,7 +140,7 @@ class TpuApi:
         request = tpu_v2.GetGuestAttributesRequest(name=node.name, worker_ids=[""])  # all workers, as gcloud asks
         with named_failures(self.endpoint, self.project):
             try:
-                answer = self._client.get_guest_attributes(request, retry=_patient(), timeout=CALL_SECONDS)
+                answer = self._client.get_guest_attributes(request, retry=self._retry, timeout=CALL_SECONDS)
             except (exceptions.Forbidden, exceptions.NotFound, exceptions.FailedPrecondition, exceptions.BadRequest):
                 return []  # compute.disableGuestAttributesAccess: the transport then says that no host key is known
         found: list[dict[str, dict[str, str]]] = []

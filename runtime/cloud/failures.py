@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -29,8 +30,10 @@ def named_failures(endpoint: str, project: str) -> Iterator[None]:
     except (api.NotFound, api.BadRequest) as error:
         cure = "Check gcp:project and gcp:zone of the stack"
         raise BadInput(_message(error), key="request", value=endpoint, cure=cure) from error
-    except (auth.DefaultCredentialsError, auth.RefreshError) as error:
+    except auth.DefaultCredentialsError as error:
         raise BadInput("no usable Google credentials", key="credentials", cure=LOG_IN) from error
+    except auth.RefreshError as error:  # the answer was 401, and the client could not get itself another token
+        raise BadInput("does not take these credentials", key="endpoint", value=endpoint, cure=LOG_IN) from error
     except (http.Timeout, api.RetryError, api.DeadlineExceeded) as error:
         raise CloudFailed("did not answer in time", key="endpoint", value=endpoint, cure="Try again") from error
     except (http.ConnectionError, auth.TransportError) as error:
@@ -48,11 +51,11 @@ def _denied(error: Exception, endpoint: str, project: str) -> TpuStackError:
     from google.api_core import exceptions as api
 
     if isinstance(error, api.Unauthorized):
-        return BadInput("the API does not take these credentials", key="endpoint", value=endpoint, cure=LOG_IN)
+        return BadInput("does not take these credentials", key="endpoint", value=endpoint, cure=LOG_IN)
     cure = f"{LOG_IN}, with an account that may use TPUs of project {project}"
     return BadInput(f"access denied: {_message(error)}", key="gcp:project", value=project, cure=cure)
 
 
 def _message(error: Exception) -> str:
     text = " ".join(str(getattr(error, "message", "") or error).split())
-    return text[:400].rstrip(".")
+    return re.sub(r"^[A-Z]+ https?://\S+: ", "", text)[:400].rstrip(".")

@@ -21,6 +21,7 @@ from stack.errors import BadInput, NotVerified, TransportFailed
 
 LOCKS = Path(__file__).resolve().parent.parent / "engines" / "locks"
 PYTHON = "3.12"
+ERROR = re.compile(r"(?i)\W*(error|fatal|traceback)\b|.*no space left|.*cannot stat")
 SECONDS = 1200.0
 """For one environment; a gigabyte from PyPI takes minutes, from a wheelhouse seconds."""
 
@@ -185,12 +186,20 @@ def _await_end(connection: Connection, spec: JobSpec, progress: Progress, end: f
 
 
 def _failed(connection: Connection, spec: JobSpec, status: JobStatus) -> NotVerified:
-    """One reason: the line before ours that says what went wrong first, and ours."""
-    lines = [
-        line.strip() for line in log_tail(connection, spec.job, spec.attempt, lines=200).splitlines() if line.strip()
-    ]
+    """One reason: ours, and what the tools said first, with the causes they give under it."""
+    lines = log_tail(connection, spec.job, spec.attempt, lines=200).splitlines()
     said = next((line.removeprefix("FAILED ") for line in reversed(lines) if line.startswith("FAILED ")), status.why)
-    first = next((line for line in lines if re.match(r"(?i)\W*(error|fatal|traceback|.*no space left)", line)), "")
-    why = f"its environment cannot be built: {said}" + (f" ({first[:240]})" if first else "")
+    why = f"its environment cannot be built: {said}"
+    if first := first_error(lines):
+        why += f" ({first})"
     log = f"~/.tpu-stack/jobs/{spec.job}/attempts/{spec.attempt}/log"
     return NotVerified(why, key="worker", value=connection.worker, cure=f"Its log: {log}")
+
+
+def first_error(lines: list[str]) -> str:
+    """The earliest line that says what went wrong, with up to three lines of causes; empty if there is none."""
+    start = next((i for i, line in enumerate(lines) if ERROR.match(line)), None)
+    if start is None:
+        return ""
+    said = [" ".join(line.strip(" \t│├╰─▶×").split()) for line in lines[start : start + 4]]  # noqa: RUF001 (uv's own drawing)
+    return " ".join(line for line in said if line and not line.startswith(("FAILED ", "[bootstrap]")))[:400]

@@ -146,7 +146,8 @@ def _held(worker: int, gate: str, fields: list[str]) -> Blocker:
         return Blocker(worker, gate, "held by a process of another user that cannot be seen without sudo")
     raw = base64.b64decode(encoded) if encoded != "-" else b""
     argv = tuple(part.decode("utf-8", "replace") for part in raw.rstrip(b"\0").split(b"\0"))
-    why = f"held by pid {pid} of user {user}: {shlex.join(argv)[:300]}"
+    shown = "".join(letter if letter.isprintable() else "?" for letter in shlex.join(argv)[:300])
+    why = f"held by pid {pid} of user {user}: {shown}"
     return Blocker(worker, gate, why, int(pid), user, argv)
 
 
