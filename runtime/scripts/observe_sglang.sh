@@ -171,7 +171,7 @@ printf '"listeners": [%s], "chip_holders": [%s], ' "$(print_listeners "${ports[@
 printf '"health": %s, "devices": %s, ' "$((10#${health:-0}))" "$devices"
 printf '"log_bytes": %s, "log_growth": %s, "log_age": %s, "log_last": %s, ' \
   "$log_bytes" "$growth" "$((log_time ? EPOCHSECONDS - log_time : 0))" "$(quote "$(tail -c 2000 "$log" 2>/dev/null | grep -a . | tail -n 1)")"
-printf '"errors": [%s], "marks": {' "$(print_errors)"
+printf '"marks": {'
 printf '"begins": %s, ' "$(first_line '] Begins to synchronize')"
 printf '"publisher": %s, ' "$(first_line 'Succeeds to synchronize!')"
 printf '"subscriber": %s, ' "$(first_line 'Succeeds to synchronizes!')"
@@ -182,4 +182,6 @@ printf '"scheduler_exception": %s, ' "$(first_line 'Scheduler hit an exception')
 printf '"port_in_use": %s, ' "$(first_line '[Errno 98]')"
 printf '"child_failed": %s, ' "$(first_line 'Child process unexpectedly failed with exitcode')"
 printf '"peer_died": %s, ' "$(first_line 'another task died')"
-printf '"shim_failed": %s}}\n' "$(first_line '[tpu-stack shim] could not')"
+printf '"shim_failed": %s}, ' "$(first_line '[tpu-stack shim] could not')"
+# Last, so that an exit or an exception that was seen above has its reason here.
+printf '"errors": [%s]}\n' "$(print_errors)"
