@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from localcloud.provider.client import ApiError, Client
+from localcloud.provider.client import ApiError, Cancelled, Client
 from localcloud.provider.differences import update_mask
 from localcloud.provider.node import create_body, state_of, update_body
 from localcloud.provider.settings import Settings
@@ -88,6 +88,9 @@ class VmResource:
             made = self._client.wait(operation, "Creating Vm", seconds)
         except ApiError as error:
             raise ResourceError(f"Error waiting to create Vm: {error}") from error
+        except Cancelled:
+            # The request is out: what comes of it belongs into the state, for a later refresh to follow up.
+            made = {}
         try:
             state = self.read(path, planned)
         except ResourceError:

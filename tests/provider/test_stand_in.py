@@ -328,6 +328,19 @@ def test_a_wait_ends_when_the_engine_gives_up(provider: GcpStandIn, api: Recorde
         delete(provider, "DELETE")
 
 
+def test_a_create_that_is_cancelled_half_way_is_kept_as_far_as_it_came(provider: GcpStandIn, api: RecordedApi) -> None:
+    operation = {"name": "projects/p/locations/z/operations/o", "done": False}
+    answers(
+        api,
+        ("POST", "nodes?nodeId=n", {**SENT, "labels": {"goog-pulumi-provisioned": "true"}}, 200, operation),
+        ("GET", "operations/o", None, 200, operation),
+        ("GET", "nodes/n", None, 200, {**NODE, "state": "CREATING"}),
+    )
+    provider.end()
+    made = provider.Create(provider_pb2.CreateRequest(urn=URN, properties=encode(INPUTS)), Context())
+    assert (made.id, decode(made.properties)[0]["state"]) == (NODE["name"], "CREATING")
+
+
 @pytest.mark.parametrize("kind", ["gcp:compute/network:Network", "gcp:tpu/v2QueuedResource:V2QueuedResource"])
 def test_other_types_are_refused_by_name(provider: GcpStandIn, kind: str) -> None:
     with pytest.raises(Refused, match=f"{kind}: .*pulumi plugin install resource gcp 9.35.0"):
