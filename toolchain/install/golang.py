@@ -16,6 +16,10 @@ USUAL_PLACE = Path("/usr/local/go/bin/go")
 FETCHES_TOOLCHAINS = (1, 21)
 """From this version on, Go fetches a newer Go by itself where a module asks for one, unless GOTOOLCHAIN=local."""
 
+ROOMY = 8 << 30
+"""Memory in bytes from which the compiler may let its heap grow to five times what it uses: a fifth less work in all
+(measured: 53 s of processor time became 42 s), for about twice the 1.7 GB that the build takes otherwise."""
+
 
 @dataclass(frozen=True)
 class Module:
@@ -61,9 +65,10 @@ def find_go(context: Context, module: Module) -> Path | Missing:
 
 def build_environment(context: Context) -> dict[str, str]:
     """The user's environment for a build that is the same on every machine of one kind."""
-    kept = {
-        name: value for name, value in context.clean_environment().items() if name not in ("GOOS", "GOARCH", "GOFLAGS")
-    }
+    unwanted = ("GOOS", "GOARCH", "GOFLAGS")
+    kept = {name: value for name, value in context.clean_environment().items() if name not in unwanted}
+    if os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >= ROOMY:
+        kept.setdefault("GOGC", "400")
     return {**kept, "CGO_ENABLED": "0", "GOWORK": "off", "GO111MODULE": "on"}
 
 
