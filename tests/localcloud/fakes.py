@@ -9,7 +9,7 @@ from localcloud.workers import WorkerSpec
 
 
 class FakeWorkers:
-    """Keeps what was asked of it. ``gate`` holds up boots; ``fail`` makes the boot of an index fail."""
+    """Keeps what was asked of it. ``gate`` holds up boots and ends; ``fail`` makes the boot of an index fail."""
 
     def __init__(self) -> None:
         self.running: dict[str, WorkerSpec] = {}
@@ -38,10 +38,12 @@ class FakeWorkers:
 
     def halt(self, spec: WorkerSpec) -> None:
         self.calls["halt"] += 1
+        assert self.gate.wait(10)
         self.running.pop(spec.mark, None)
 
     def destroy(self, spec: WorkerSpec) -> None:
         self.calls["destroy"] += 1
+        assert self.gate.wait(10)
         self.running.pop(spec.mark, None)
         self.created.discard(spec.mark)
 

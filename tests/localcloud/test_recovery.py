@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import httpx
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from starlette.testclient import TestClient
@@ -30,6 +31,7 @@ class CloudLife(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
+        self.database = self.folder / "cloud.sqlite"
         self.workers = FakeWorkers()
         self.expected: dict[str, str] = {}
         self.labels: dict[str, str] = {}
@@ -37,7 +39,7 @@ class CloudLife(RuleBasedStateMachine):
 
     @initialize()
     def boot(self) -> None:
-        self.store = Store(self.folder / "cloud.sqlite")
+        self.store = Store(self.database)
         nodes = Nodes(self.store, self.workers, cloud_id="t", folder=self.folder / "nodes", subnet=Subnet(9))
         self.http = TestClient(create_app(self.store, nodes, token="t", cloud_id="t"))
         self.http.__enter__()
@@ -52,6 +54,7 @@ class CloudLife(RuleBasedStateMachine):
         if name in self.expected:
             self._refused("POST", "nodes", {"nodeId": name}, 409, acceleratorType="v6e-1")
             return
+        self._pace(wait)
         operation = self.client.begin(name, acceleratorType="v6e-1", metadata={"ssh-keys": ""})
         self._begun(operation, wait)
         self.expected[name], self.labels[name] = "READY", ""
@@ -59,12 +62,14 @@ class CloudLife(RuleBasedStateMachine):
     @rule(name=NAMES, wait=st.booleans())
     def delete(self, name: str, wait: bool) -> None:
         if name not in self.expected:
+            self.settle()
             self._refused("DELETE", f"nodes/{name}", {}, 404)
             return
         # What is under way on the node ends with it.
         self.operations = [
             (item, allowed or name in item["metadata"]["target"][-1]) for item, allowed in self.operations
         ]
+        self._pace(wait)
         self._begun(self.client.call("DELETE", f"{self.client.parent}/nodes/{name}"), wait)
         del self.expected[name]
 
@@ -75,22 +80,28 @@ class CloudLife(RuleBasedStateMachine):
             self.client.patch("labels", name, labels={"k": value})
             self.labels[name] = value
 
-    @rule(name=NAMES)
-    def stop_or_start(self, name: str) -> None:
+    @rule(name=NAMES, wait=st.booleans())
+    def stop_or_start(self, name: str, wait: bool) -> None:
         if name not in self.expected:
             return
         self.settle()
         method, after = ("stop", "STOPPED") if self.expected[name] == "READY" else ("start", "READY")
-        self._begun(self.client.call("POST", f"{self.client.parent}/nodes/{name}:{method}", {}), False)
+        self._pace(wait)
+        self._begun(self.client.call("POST", f"{self.client.parent}/nodes/{name}:{method}", {}), wait)
         self.expected[name] = after
 
     @rule(lost=st.booleans())
     def kill(self, lost: bool) -> None:
-        """The daemon dies with work under way; sometimes the workers too."""
-        self.http.__exit__(None, None, None)
-        self.store.close()
-        if lost:
-            self.workers.running.clear()
+        """The daemon is gone as by kill -9, with what it had written by then; sometimes the workers too."""
+        after = self.folder / f"cloud-{len(list(self.folder.iterdir()))}.sqlite"
+        with sqlite3.connect(self.database) as source, sqlite3.connect(after) as target:
+            source.backup(target)
+        for connection in (source, target):
+            connection.close()
+        running, created = dict(self.workers.running), set(self.workers.created)
+        self._end()
+        self.workers.running, self.workers.created = {} if lost else running, created
+        self.database = after
         self.boot()
 
     @rule()
@@ -110,19 +121,28 @@ class CloudLife(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.look()
-        self.http.__exit__(None, None, None)
-        self.store.close()
+        self._end()
         shutil.rmtree(self.folder)
 
     def settle(self) -> None:
+        self.workers.gate.set()
         for operation, may_be_cancelled in self.operations:
-            done = self.client.wait(operation)
+            done = self.client.wait(operation, 10)
             assert "error" not in done or (may_be_cancelled and done["error"]["code"] == CANCELLED)
         self.operations.clear()
 
     async def _recover(self, nodes: Nodes) -> None:
         nodes.recover()
         await nodes.settled()
+
+    def _pace(self, wait: bool) -> None:
+        """What is not waited for is still under way at the next step: a kill finds it so."""
+        self.workers.gate.set() if wait else self.workers.gate.clear()
+
+    def _end(self) -> None:
+        self.workers.gate.set()
+        self.http.__exit__(None, None, None)
+        self.store.close()
 
     def _begun(self, operation: dict[str, Any], wait: bool) -> None:
         if wait:
@@ -137,5 +157,7 @@ class CloudLife(RuleBasedStateMachine):
         return self.http.request(method, path, json=body, params=params, headers={"Authorization": "Bearer t"})
 
 
-CloudLife.TestCase.settings = settings(max_examples=12, stateful_step_count=12, deadline=None)
+# No shrinking: each step of it waits for what never ends.
+PHASES = [phase for phase in Phase if phase not in (Phase.shrink, Phase.explain)]
+CloudLife.TestCase.settings = settings(phases=PHASES, max_examples=40, stateful_step_count=20, deadline=None)
 TestCloudLife = CloudLife.TestCase
