@@ -28,7 +28,7 @@ def install_stand_in(pulumi_home: Path, python: Path) -> Path:
     folder = plugin_folder(pulumi_home)
     folder.mkdir(parents=True, exist_ok=True)
     launcher = folder / BINARY
-    text = f'#!/bin/sh\n{MARK}\nexec {shlex.quote(str(python))} -P -m localcloud.provider "$@"\n'
+    text = f'#!/bin/sh\n{MARK}\nexec {shlex.quote(str(python))} -I -m localcloud.provider "$@"\n'
     if not launcher.is_file() or launcher.read_bytes() != text.encode():
         fresh = folder / f".{BINARY}.new"
         fresh.write_text(text, encoding="utf-8")

@@ -20,8 +20,6 @@ from google.protobuf.struct_pb2 import Struct
 from pulumi.runtime.proto import language_pb2 as messages
 from pulumi.runtime.proto import language_pb2_grpc
 
-from toolchain.language_host.launcher import install_launcher
-
 SECONDS = 20.0
 
 EXECUTOR = """\
@@ -35,19 +33,23 @@ sys.exit(int(pathlib.Path("exit-code").read_text()))
 
 @dataclass
 class Host:
-    """A running language host, started through the launcher as the engine starts it."""
+    """A running language host, as the engine has it."""
 
     process: subprocess.Popen[str]
     stub: language_pb2_grpc.LanguageRuntimeStub
 
 
+def command(beside: Path) -> list[str]:
+    """What the launcher that set-up writes (toolchain/install/launchers.py) runs."""
+    return [sys.executable, "-I", "-m", "toolchain.language_host", "--launcher", str(beside / "pulumi-language-python")]
+
+
 @contextmanager
 def running_host(beside: Path) -> Iterator[Host]:
-    """A host whose launcher lies in ``beside``; it is gone afterwards."""
-    launcher = install_launcher(beside, Path(__file__).parents[2])
+    """A host started as its launcher in ``beside`` would; it is gone afterwards."""
     (beside / "pulumi-language-python-exec").write_text(EXECUTOR)
     with subprocess.Popen(
-        [launcher, "-v=3", "--tracing", "http://127.0.0.1:9", "127.0.0.1:9"],
+        [*command(beside), "-v=3", "--tracing", "http://127.0.0.1:9", "127.0.0.1:9"],
         cwd=beside,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -265,26 +267,9 @@ def test_a_missing_virtual_environment_is_made(host: Host, folder: Path) -> None
     assert (folder / "fresh" / "bin" / "python").exists()
 
 
-def test_the_launcher_says_what_to_do_where_there_is_no_project(tmp_path: Path) -> None:
-    launcher = install_launcher(tmp_path, tmp_path / "gone")
-    ended = subprocess.run(
-        [launcher, "127.0.0.1:9"], cwd=tmp_path, capture_output=True, text=True, env={"PATH": os.environ["PATH"]}
-    )
+def test_without_the_sdk_s_runner_it_says_what_to_do(tmp_path: Path) -> None:
+    alone = {"PATH": str(tmp_path)}
+    ended = subprocess.run([*command(tmp_path), "127.0.0.1:9"], capture_output=True, text=True, env=alone)
     assert ended.returncode == 1
     assert "make setup" in ended.stderr
     assert ended.stdout == ""
-
-
-def test_the_launcher_takes_the_project_it_is_started_in_before_the_one_that_installed_it(
-    tmp_path: Path, root: Path
-) -> None:
-    launcher = install_launcher(tmp_path, tmp_path / "gone")
-    (tmp_path / "pulumi-language-python-exec").write_text(EXECUTOR)
-    with subprocess.Popen(
-        [launcher, "127.0.0.1:9"], cwd=root / "infra", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline().strip().isdigit()
-        assert process.stdin is not None
-        process.stdin.close()
-        assert process.wait(SECONDS) == 0
