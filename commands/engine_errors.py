@@ -49,8 +49,7 @@ KNOWN = (
     _known(
         r"Error 409",
         CloudFailed,
-        "A node of that name exists outside this stack: delete it, or take it over with "
-        "pulumi import gcp:tpu/v2Vm:V2Vm slice PROJECT/ZONE/NAME -s {stack}",
+        "A node of that name exists outside this stack: delete it, or give this stack's another with tpu-stack:name",
     ),
     _known(
         r"connection refused",
