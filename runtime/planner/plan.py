@@ -17,7 +17,14 @@ from stack.errors import BadInput
 
 OWNED_ENVIRONMENT = ("JAX_PLATFORMS", "PYTHONPATH", "TPU_STACK_ATTEMPT_DIR")
 COMPILATION_CACHE = "{home}/cache/jax"
-"""Outside the attempt's folder, so that the next attempt need not compile again: minutes on a TPU."""
+"""Outside the attempt's folder, so that the next attempt need not compile again: minutes on a TPU.
+
+Not on CPU: only rank 0 writes it, so a second start finds rank 0 waiting in a collective while the others
+compile, and gloo gives up after 30 s (seen on a busy machine).
+"""
+
+CPU_PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
+"""XLA ends a process whose virtual devices have not met after 40 s; on two busy cores that is too soon."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +176,6 @@ def _argv(
 def _environment(serve: ServeConfig, devices: _Devices, folder: bool) -> dict[str, str]:
     environment = {
         "JAX_PLATFORMS": serve.device,
-        "JAX_COMPILATION_CACHE_DIR": COMPILATION_CACHE,
         "PYTHONPATH": "{attempt}/files/shim",
         "PYTHONUNBUFFERED": "1",
     }
@@ -177,11 +183,11 @@ def _environment(serve: ServeConfig, devices: _Devices, folder: bool) -> dict[st
         environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     if serve.device == "tpu":
         # libtpu's logs under /tmp/tpu_logs have filled a boot disk of 97 GB.
-        environment["TPU_LOG_DIR"] = "disabled"
+        environment |= {"TPU_LOG_DIR": "disabled", "JAX_COMPILATION_CACHE_DIR": COMPILATION_CACHE}
     environment |= serve.env
     if serve.device == "cpu":
         virtual = f"--xla_force_host_platform_device_count={devices.per_worker}"
-        environment["XLA_FLAGS"] = f"{serve.env.get('XLA_FLAGS', '')} {virtual}".strip()
+        environment["XLA_FLAGS"] = f"{serve.env.get('XLA_FLAGS', '')} {CPU_PATIENCE} {virtual}".strip()
     return environment
 
 
