@@ -29,12 +29,12 @@ class DeployOptions:
 def deploy(console: Console, options: DeployOptions) -> Outcome:
     """Serve a model and verify it."""
     target = open_stack(options.stack)
-    from runtime.jobs import new_attempt
+    from runtime.jobs import checked_attempt, new_attempt
     from runtime.serving.deploy import deploy as deploy_server
     from runtime.serving.planning import intend
     from runtime.serving.session import open_session
 
-    attempt = options.attempt or new_attempt()
+    attempt = checked_attempt(options.attempt) if options.attempt else new_attempt()
     intent = intend(target.config, model_cache(), model=options.model)
     with (
         console.progress() as progress,

@@ -6,7 +6,7 @@ The protocol is described in docs/jobs.md; its other half is runtime/scripts.
 from runtime.jobs.gates import Blocker, GateReport, Gates, await_gates, check_gates
 from runtime.jobs.launching import Stopped, launch, launch_gang, launch_on, stop
 from runtime.jobs.lease import Holder, Lease, lease_holder
-from runtime.jobs.spec import JobSpec, attempt_folder, new_attempt
+from runtime.jobs.spec import JobSpec, attempt_folder, checked_attempt, new_attempt
 from runtime.jobs.states import Ack, Answer, Gang, JobStatus, State
 from runtime.jobs.watching import LogPiece, jobs_on, log_tail, read_log, status, status_on, whole_log
 
@@ -27,6 +27,7 @@ __all__ = [
     "attempt_folder",
     "await_gates",
     "check_gates",
+    "checked_attempt",
     "jobs_on",
     "launch",
     "launch_gang",

@@ -31,6 +31,16 @@ def new_attempt() -> str:
     return str(ULID())
 
 
+def checked_attempt(attempt: str) -> str:
+    """``attempt``, if it is an attempt's id.
+
+    Raises:
+        BadInput: it is none.
+    """
+    _demand(ATTEMPT, attempt, "attempt", "Give the id that an earlier launch has printed, or none for a new one")
+    return attempt
+
+
 @dataclass(frozen=True)
 class JobSpec:
     """One worker's part of an attempt.
@@ -57,7 +67,7 @@ class JobSpec:
 
     def __post_init__(self) -> None:
         _demand(JOB_NAME, self.name, "job name", "Use lower case letters, digits, dots and hyphens, at most 63")
-        _demand(ATTEMPT, self.attempt, "attempt", "Make it with new_attempt()")
+        checked_attempt(self.attempt)
         for name in self.files:
             _demand(FILE_NAME, name, "file", "Use a plain relative path")
         for name, value in (*self.env.items(), *self.secrets.items()):
