@@ -101,6 +101,12 @@ def test_a_stack_from_nothing_and_back(house: House) -> None:
     assert made.outputs["slice"]["runtime_version"] == "v6e-ubuntu-2404"
     assert house.api("GET", NODE).json()["labels"]["tpu-stack"] == "t"
 
+    # The start-up script has run on the worker, with its parameter from the metadata server.
+    worker = "cloud/nodes/*/worker-0/root"
+    assert until(lambda: list(house.root.parent.glob(f"{worker}/var/lib/tpu-stack/startup.done")) != [])
+    (limits,) = house.root.parent.glob(f"{worker}/etc/security/limits.d/90-tpu-stack.conf")
+    assert "* hard nofile 1048576" in limits.read_text()
+
     # Somebody logs in the Google way: the key is theirs, and stays.
     metadata = {**house.api("GET", NODE).json()["metadata"], "ssh-keys": "somebody:ssh-ed25519 AAAA somebody"}
     house.api("PATCH", f"{NODE}?updateMask=metadata", json={"metadata": metadata}).raise_for_status()
