@@ -9,6 +9,7 @@ import ipaddress
 import json
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 CLOUDS = 256
 NET = "10.231"
@@ -59,6 +60,17 @@ def plug_in(subnet: Subnet, octet: int, pid: int) -> None:
         f"link add {interface} type veth peer name eth0 netns {pid}",
         f"link set {interface} master {subnet.bridge} up",
     )
+
+
+def is_plugged(subnet: Subnet, octet: int) -> bool:
+    """Whether the worker's end of its cable is up: packets to it arrive.
+
+    To ask before is to lose a second: the kernel repeats an address request that nobody answered only then.
+    """
+    try:
+        return Path(f"/sys/class/net/{subnet.interface(octet)}/carrier").read_text().strip() == "1"
+    except OSError:
+        return False  # Not there, or down at our end.
 
 
 def unplug(subnet: Subnet, octet: int) -> None:

@@ -20,11 +20,11 @@ PATH = "/opt/python3.12/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 """The PATH of a worker's logins: ``python3.12`` works, as on a v6e-ubuntu-2404 image."""
 
 COPIED = (
-    "adduser.conf", "alternatives", "bash.bashrc", "ca-certificates", "ca-certificates.conf", "debian_version",
+    "adduser.conf", "bash.bashrc", "ca-certificates", "ca-certificates.conf", "debian_version",
     "default/useradd", "deluser.conf", "gai.conf", "host.conf", "inputrc", "ld.so.cache", "ld.so.conf",
     "ld.so.conf.d", "locale.alias", "localtime", "login.defs", "lsb-release", "magic", "mime.types",
     "nsswitch.conf", "os-release", "pam.conf", "pam.d", "profile", "profile.d", "protocols", "rpc", "security",
-    "services", "shells", "skel", "ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone",
+    "services", "shells", "skel", "ssl/openssl.cnf", "terminfo", "timezone",
 )  # fmt: skip
 """What a worker's ``/etc`` takes over from the host's: nothing that names the host, its users or its secrets."""
 

@@ -100,14 +100,14 @@ class HostWorkers:
         pid = self.pid(spec)
         if pid is not None:
             self._watcher.came(spec, pid, listen_in(pid))
-            _await_sshd(self._subnet.address(spec.octet), None, spec)
+            _await_sshd(self._subnet, None, spec)
             return
         self.halt(spec)
         _write_seed(spec)
         process = self._children[spec.mark] = self._spawn(spec)
         try:
             self._hand_over(process, spec)
-            _await_sshd(self._subnet.address(spec.octet), process, spec)
+            _await_sshd(self._subnet, process, spec)
         except BaseException:
             self.halt(spec)
             raise
@@ -197,8 +197,8 @@ def _write_keys(spec: WorkerSpec) -> None:
     fresh.replace(keys)
 
 
-def _await_sshd(address: str, process: subprocess.Popen[str] | None, spec: WorkerSpec) -> None:
-    """Return once sshd at ``address`` has sent its banner.
+def _await_sshd(subnet: Subnet, process: subprocess.Popen[str] | None, spec: WorkerSpec) -> None:
+    """Return once the worker's sshd has sent its banner.
 
     Raises:
         OSError: the worker ended, or was silent until the deadline; with the last line it wrote.
@@ -207,11 +207,18 @@ def _await_sshd(address: str, process: subprocess.Popen[str] | None, spec: Worke
     while time.monotonic() < until:
         if process is not None and process.poll() is not None:
             raise OSError(f"worker {spec.mark} ended while it booted: {_last_line(spec)}")
-        with contextlib.suppress(OSError), socket.create_connection((address, 22), timeout=2) as connection:
-            if connection.recv(4) == b"SSH-":
-                return
+        if network.is_plugged(subnet, spec.octet) and _greets(subnet.address(spec.octet)):
+            return
         time.sleep(0.01)
     raise OSError(f"worker {spec.mark} did not answer on port 22 in {BOOT_SECONDS:.0f} s: {_last_line(spec)}")
+
+
+def _greets(address: str) -> bool:
+    try:
+        with socket.create_connection((address, 22), timeout=5) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
 
 
 def _last_line(spec: WorkerSpec) -> str:

@@ -24,8 +24,7 @@ EOF
 
 read_only() {
     mkdir -p "$2"
-    mount --rbind "$1" "$2"
-    mount -o remount,bind,ro "$2"
+    mount -o rbind,ro "$1" "$2"
 }
 
 mount --bind "$root" "$root"
@@ -42,14 +41,16 @@ if [ -n "$python" ] && ls "$python"/lib/libpython3.*.so.* >/dev/null 2>&1; then
     read_only "$python" "$root$python"
 fi
 [ -z "$wheelhouse" ] || read_only "$wheelhouse" "$root/opt/wheelhouse"
-[ ! -d /var/lib/dpkg ] || read_only /var/lib/dpkg "$root/var/lib/dpkg"
+# Hundreds of links each: to copy them takes longer than all the rest of a boot.
+for name in /etc/alternatives /etc/ssl/certs /var/lib/dpkg; do
+    [ ! -d "$name" ] || read_only "$name" "$root$name"
+done
 
 mount -t proc -o nosuid,nodev,noexec proc "$root/proc"
 # What a worker's root writes there would change the whole machine.
-mount --bind "$root/proc/sys" "$root/proc/sys"
-mount -o remount,bind,ro "$root/proc/sys"
-[ ! -e /proc/sysrq-trigger ] || mount --bind -o ro /dev/null "$root/proc/sysrq-trigger"
-mount -t sysfs -o ro,nosuid,nodev,noexec sysfs "$root/sys" || mount --bind -o ro /sys "$root/sys"
+mount -o bind,ro "$root/proc/sys" "$root/proc/sys"
+[ ! -e /proc/sysrq-trigger ] || mount -o bind,ro /dev/null "$root/proc/sysrq-trigger"
+mount -t sysfs -o ro,nosuid,nodev,noexec sysfs "$root/sys" || mount -o bind,ro /sys "$root/sys"
 
 mount -t tmpfs -o mode=755,nosuid tmpfs "$root/dev"
 mkdir "$root/dev/pts" "$root/dev/shm"
