@@ -20,6 +20,8 @@ SERVE = HERE.parent / "scripts" / "serve.sh"
 OBSERVE = "observe_sglang.sh"
 """The script of ``runtime/scripts`` that makes an Observation, with ``observe_arguments``."""
 
+SERVED_NAME = "--served-model-name"
+
 
 def run_script() -> str:
     """The job's ``run.sh``: it starts the command line that lies in the attempt's files."""
@@ -40,7 +42,9 @@ def observe_arguments(plan: LaunchPlan, worker: int, attempt: str) -> tuple[str,
 
 def probe_command(plan: LaunchPlan) -> tuple[str, ...]:
     """What asks worker 0 for a completion; ``completion.parse_completion`` reads its answer."""
-    return completion_command(plan.port, plan.model)
+    argv = plan.launch[0].argv
+    named = argv[argv.index(SERVED_NAME) + 1] if SERVED_NAME in argv else plan.model
+    return completion_command(plan.port, named)
 
 
 def ladder(plan: LaunchPlan) -> tuple[Rung[Facts], ...]:

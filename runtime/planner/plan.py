@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from runtime.models.config import ModelConfig
 from runtime.models.count import count_parameters
 from runtime.models.resolve import is_path
 from runtime.models.tiny import PREFIX
-from runtime.planner.flags import DTYPES, check_flags, flag_arguments
+from runtime.planner.command import Devices, check_environment, worker_argv, worker_environment
+from runtime.planner.flags import DTYPES, check_flags
 from runtime.planner.memory import DEFAULT_FRACTION, Memory, judge_memory
 from runtime.planner.parallelism import Parallelism, choose_parallelism
 from runtime.planner.types import PLACEHOLDERS, LaunchPlan, SliceShape, WorkerLaunch
 from stack.config import ServeConfig
 from stack.errors import BadInput
-
-OWNED_ENVIRONMENT = ("JAX_PLATFORMS", "PYTHONPATH", "TPU_STACK_ATTEMPT_DIR")
-COMPILATION_CACHE = "{home}/cache/jax"
-"""Outside the attempt's folder, so that the next attempt need not compile again: minutes on a TPU.
-
-Not on CPU: only rank 0 writes it, so a second start finds rank 0 waiting in a collective while the others
-compile, and gloo gives up after 30 s (seen on a busy machine).
-"""
-
-CPU_PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
-"""XLA ends a process whose virtual devices have not met after 40 s; on two busy cores that is too soon."""
-
-
-@dataclass(frozen=True)
-class _Devices:
-    per_worker: int
-    total: int
 
 
 def plan_server(
@@ -43,13 +27,17 @@ def plan_server(
             only the plan may say.
     """
     check_flags(serve.flags, version=serve.version)
-    _check_environment(serve)
+    check_environment(serve)
     devices = _devices(shape, serve)
     parallelism = choose_parallelism(shape, model, version=serve.version, devices=devices.total)
     memory = _memory(shape, model, serve, parallelism)
     folder = serve.model.startswith(PREFIX) or is_path(serve.model)
     launch = tuple(
-        WorkerLaunch(index, _argv(index, shape, serve, parallelism, devices), _environment(serve, devices, folder))
+        WorkerLaunch(
+            index,
+            worker_argv(index, shape, serve, parallelism, devices),
+            worker_environment(serve, devices, folder=folder),
+        )
         for index in range(shape.workers)
     )
     return LaunchPlan(
@@ -112,21 +100,13 @@ def bind(plan: LaunchPlan, *, worker0: str, model_path: str, python: str, attemp
     return replace(plan, launch=launch)
 
 
-def _devices(shape: SliceShape, serve: ServeConfig) -> _Devices:
+def _devices(shape: SliceShape, serve: ServeConfig) -> Devices:
     real = shape.chips_per_worker * shape.devices_per_chip
     if serve.devices_per_worker is not None and serve.device == "tpu":
         why = "virtual devices are for device cpu; a TPU worker has its chips"
         raise BadInput(why, key="tpu-stack:serve.devicesPerWorker", value=serve.devices_per_worker, cure="Remove it")
     per_worker = serve.devices_per_worker or real
-    return _Devices(per_worker, per_worker * shape.workers)
-
-
-def _check_environment(serve: ServeConfig) -> None:
-    for name in OWNED_ENVIRONMENT:
-        if name in serve.env:
-            raise BadInput(
-                "is set by the plan", key=f"tpu-stack:serve.env.{name}", value=serve.env[name], cure="Remove it"
-            )
+    return Devices(per_worker, per_worker * shape.workers)
 
 
 def _memory(shape: SliceShape, model: ModelConfig, serve: ServeConfig, parallelism: Parallelism) -> Memory:
@@ -147,48 +127,6 @@ def _memory(shape: SliceShape, model: ModelConfig, serve: ServeConfig, paralleli
 def _tokens(serve: ServeConfig, flag: str) -> int | None:
     value = serve.flags.get(flag)
     return None if value is None else int(value)
-
-
-def _argv(
-    index: int, shape: SliceShape, serve: ServeConfig, parallelism: Parallelism, devices: _Devices
-) -> tuple[str, ...]:
-    """One worker's command line, by engine version (sglang-jax's server_args)."""
-    argv = ["{python}", "-m", "sgl_jax.launch_server", "--model-path", "{model}", "--device", serve.device]
-    if serve.version == "head":
-        # There tp-size is the total of devices, and attention's share of it is tp-size / dp-size.
-        argv += ["--tp-size", str(devices.total), "--dp-size", str(parallelism.data)]
-    else:
-        # The mesh is (-1, tp, 1): the data axis fills itself, and any --dp-size but 1 starts no scheduler.
-        argv += ["--tp-size", str(parallelism.tensor)]
-    if shape.workers > 1:
-        argv += ["--nnodes", str(shape.workers), "--node-rank", str(index)]
-        argv += ["--dist-init-addr", f"{{worker0}}:{serve.dist_port}"]
-        if serve.version == "0.0.2":
-            argv += ["--jax-proc-id", str(index), "--jax-num-procs", str(shape.workers)]
-    if "served-model-name" not in serve.flags and serve.version == "0.0.2":
-        argv += ["--served-model-name", serve.model]
-    if "download-dir" not in serve.flags:
-        argv += ["--download-dir", "{home}/cache/huggingface"]
-    argv += ["--host", "0.0.0.0", "--port", str(serve.port)]  # noqa: S104  # its own worker's probes and the VPC
-    return (*argv, *flag_arguments(serve.flags))
-
-
-def _environment(serve: ServeConfig, devices: _Devices, folder: bool) -> dict[str, str]:
-    environment = {
-        "JAX_PLATFORMS": serve.device,
-        "PYTHONPATH": "{attempt}/files/shim",
-        "PYTHONUNBUFFERED": "1",
-    }
-    if folder:
-        environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    if serve.device == "tpu":
-        # libtpu's logs under /tmp/tpu_logs have filled a boot disk of 97 GB.
-        environment |= {"TPU_LOG_DIR": "disabled", "JAX_COMPILATION_CACHE_DIR": COMPILATION_CACHE}
-    environment |= serve.env
-    if serve.device == "cpu":
-        virtual = f"--xla_force_host_platform_device_count={devices.per_worker}"
-        environment["XLA_FLAGS"] = f"{serve.env.get('XLA_FLAGS', '')} {CPU_PATIENCE} {virtual}".strip()
-    return environment
 
 
 def _notes(

@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from runtime import facts
+from runtime.engines import sglang_jax
 from runtime.models.config import ModelConfig
 from runtime.models.resolve import describe
 from runtime.planner import LaunchPlan, bind, plan_server, slice_shape
@@ -197,6 +198,15 @@ def test_flags_become_argv() -> None:
     assert "--disable-radix-cache" not in argv
     assert argv[argv.index("--precompile-bs-paddings") + 1 :][:2] == ("1", "8")
     assert value_of(argv, "--page-size") == "64"
+
+
+def test_clients_see_a_folder_s_name_and_not_a_path_of_ours() -> None:
+    assert value_of(plan(model=TINY).launch[0].argv, "--served-model-name") == "tiny:qwen2-28h"
+    folder = plan_server(slice_shape("v6e-16"), TINY, serve(model="/home/me/models/my-qwen/"))
+    assert value_of(folder.launch[0].argv, "--served-model-name") == "my-qwen"
+    mine = plan(flags={"served-model-name": "house"})
+    assert mine.launch[0].argv.count("--served-model-name") == 1
+    assert "house" in " ".join(sglang_jax.probe_command(mine))
 
 
 def test_bind_leaves_no_placeholder() -> None:
