@@ -107,6 +107,7 @@ def stop(state: Path, *, delete_nodes: bool = True) -> None:
 
     Raises:
         MissingPrerequisite: no root, and there is something to stop.
+        CloudFailed: a process does not end, or a file stays.
     """
     state = state.resolve()
     database = state / registry.DATABASE
@@ -118,7 +119,10 @@ def stop(state: Path, *, delete_nodes: bool = True) -> None:
         if running is not None:
             _end_daemon(running)
         if delete_nodes and database.exists():
-            _demolish(state)
+            try:
+                _demolish(state)
+            except OSError as error:
+                raise CloudFailed(f"not all could be taken away: {error}", key="state", value=state) from None
         (state / "daemon.json").unlink(missing_ok=True)
 
 

@@ -68,6 +68,8 @@ def test_a_worker_is_a_host_of_its_own(two_workers: tuple[RealCloud, dict[str, A
     assert cloud.try_ssh(first, "sudo sh -c 'echo 1 >/proc/sys/vm/drop_caches'").returncode != 0
     assert host_files() == before
     assert cloud.try_ssh(second, "ls /tmp/new /home/mallory").returncode != 0
+    assert cloud.try_ssh(first, f"sudo ls {cloud.info.state}").returncode != 0
+    assert cloud.try_ssh(first, "sudo sh -c 'mknod /tmp/disk b 254 0 || mount -t tmpfs x /mnt'").returncode != 0
     assert not Path("/etc/new").exists() and not Path("/tmp/new").exists()
 
 
@@ -81,6 +83,9 @@ def test_each_worker_has_its_own_loopback_and_no_way_out(two_workers: tuple[Real
     everywhere = "setsid python3.12 -m http.server 30001 >/dev/null 2>&1 </dev/null & "
     cloud.ssh(first, everywhere + wait.replace("30000", "30001"))
     assert cloud.ssh(second, f"curl -sf -m 5 http://{first}:30001/")
+    port = cloud.info.url.rpartition(":")[2]
+    gateway = cloud.info.subnet.replace(".0/24", ".1")
+    assert "cloud-" in cloud.ssh(first, f"curl -sf -m 5 http://{gateway}:{port}/healthz")
     assert cloud.ssh(first, "ip route").split()[0] == cloud.info.subnet
     assert "default" not in cloud.ssh(first, "ip route")
     assert cloud.try_ssh(first, "curl -s -m 5 http://192.0.2.1/").returncode == 7
@@ -280,6 +285,20 @@ def test_start_is_safe_to_race_and_finds_what_runs(tmp_path: Path, make_cloud: C
     began = time.monotonic()
     assert control.start(state, python_prefix=_prefix()) == infos[0]
     assert time.monotonic() - began < 0.5
+
+
+def test_a_new_wheelhouse_restarts_the_daemon_and_not_the_workers(real_cloud: RealCloud, tmp_path: Path) -> None:
+    cloud = real_cloud
+    old = cloud.client.create("old", acceleratorType="v6e-1", metadata=_key(cloud))
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels" / "a.whl").write_text("a wheel")
+    started = cloud.ssh(addresses(old)[0], "cut -d' ' -f22 /proc/1/stat")
+    info = control.start(cloud.info.state, python_prefix=_prefix(), wheelhouse=tmp_path / "wheels")
+    assert (info.pid != cloud.info.pid, info.url) == (True, cloud.info.url)
+    assert cloud.ssh(addresses(old)[0], "cut -d' ' -f22 /proc/1/stat") == started
+    new = addresses(cloud.client.create("new", acceleratorType="v6e-1", metadata=_key(cloud)))[0]
+    assert cloud.ssh(new, "cat /opt/wheelhouse/a.whl") == "a wheel"
+    assert cloud.try_ssh(new, "sudo touch /opt/wheelhouse/b.whl").returncode != 0
 
 
 def _prefix() -> Path:
