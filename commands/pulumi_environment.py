@@ -42,16 +42,29 @@ def pulumi_environment(state: Path, url: str) -> PulumiEnvironment:
         MissingPrerequisite: the official plugin is wanted and not installed, or set-up has not run.
     """
     home, backend, passphrase = state / "pulumi-home", state / "pulumi-state", state / "passphrase"
-    home.mkdir(parents=True, exist_ok=True)
-    backend.mkdir(exist_ok=True)
-    if not passphrase.exists():
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        backend.mkdir(exist_ok=True)
         passphrase.write_text(PASSPHRASE, encoding="utf-8")
+        return _environment(state, url, home, backend, passphrase)
+    except PermissionError:
+        raise MissingPrerequisite(
+            "belongs to another user, who started this cloud",
+            key="state",
+            value=state,
+            cure="Run as that user, or with sudo",
+        ) from None
+
+
+def _environment(state: Path, url: str, home: Path, backend: Path, passphrase: Path) -> PulumiEnvironment:
     variables = {
         "PULUMI_HOME": str(home),
         "PULUMI_BACKEND_URL": f"file://{backend}",
         "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
+        # A gcp plugin that happens to be on PATH would come before the one of this home.
+        "PULUMI_IGNORE_AMBIENT_PLUGINS": "true",
         "PULUMI_GCP_SKIP_REGION_VALIDATION": "true",
         "GOOGLE_TPU_V2_CUSTOM_ENDPOINT": f"{url}/v2alpha1/",
         "PATH": _path_with(paths.load().pulumi),

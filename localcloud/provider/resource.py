@@ -110,6 +110,8 @@ class VmResource:
             if error.status == 404:
                 return None
             raise ResourceError(f'Error when reading or editing TpuV2Vm "{path}": {error}') from error
+        if "name" not in node:
+            raise ResourceError(f'Error when reading or editing TpuV2Vm "{path}": the answer is no node: {node}')
         return state_of(node, planned, project=path.project, zone=path.zone)
 
     def update(self, old: Properties, planned: Properties, seconds: float) -> Properties:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -12,6 +13,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+VERSION_SETTING = re.compile(r"^version(?:_info)?\s*=\s*([\d.]+\d)", re.MULTILINE)
 
 REQUIREMENT_NAME = re.compile(r"^[A-Za-z0-9._-]+")
 
@@ -44,6 +47,12 @@ class PythonEnvironment:
             variables["PATH"] = f"{self.home / 'bin'}{os.pathsep}{base.get('PATH', os.defpath)}"
             variables.pop("PYTHONHOME", None)
         return variables
+
+    def version(self) -> str:
+        """The interpreter's version, as its virtual environment has written it down; else our own, a guess."""
+        settings = self.home / "pyvenv.cfg" if self.home else None
+        found = VERSION_SETTING.search(settings.read_text()) if settings and settings.is_file() else None
+        return found.group(1) if found else platform.python_version()
 
     def site_packages(self) -> list[str]:
         """Where its packages lie. A virtual environment tells by its layout, anything else is asked."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
-import platform
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,7 +53,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
 
     def About(self, request: messages.AboutRequest, context: Any) -> messages.AboutResponse:
         environment = _environment(request.info, context)
-        return messages.AboutResponse(executable=str(environment.python), version=platform.python_version())
+        return messages.AboutResponse(executable=str(environment.python), version=environment.version())
 
     def RuntimeOptionsPrompts(
         self, request: messages.RuntimeOptionsRequest, context: Any
@@ -116,7 +115,8 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         }
         argv = [str(environment.python), "-u", str(self._executor), *self._run_arguments(request)]
         child = self._children.start(argv, folder=request.pwd or ".", variables=variables, capture=False)
-        context.add_callback(lambda: self._children.end(child))
+        if not context.add_callback(lambda: self._children.end(child)):
+            self._children.end(child)
         code = self._children.wait(child)
         if code == ACTIONABLE_EXIT_CODE:
             return messages.RunResponse(bail=True)
