@@ -82,6 +82,8 @@ def _pump(channel: paramiko.Channel, stdin: bytes, out: _Stream, err: _Stream, e
     left = memoryview(stdin)
     finished_writing = False
     while True:
+        # Looked at before the streams: what came ahead of the end is then surely read below.
+        ended = channel.exit_status_ready() and (channel.eof_received or channel.closed)
         if not left and not finished_writing:
             channel.shutdown_write()
             finished_writing = True
@@ -96,7 +98,7 @@ def _pump(channel: paramiko.Channel, stdin: bytes, out: _Stream, err: _Stream, e
             moved = True
         if moved:
             continue
-        if channel.exit_status_ready() and (channel.eof_received or channel.closed) and not channel.recv_ready():
+        if ended:
             return
         if time.monotonic() > end:
             raise TimeoutError("the connection is silent")

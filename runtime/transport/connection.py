@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 OUTPUT_LIMIT = 4 * 1024 * 1024
 
+CHANNELS = 8
+"""At once over one connection; OpenSSH's own limit is MaxSessions 10, and beyond it a channel is refused."""
+
 
 @dataclass(frozen=True)
 class ConnectionSettings:
@@ -61,6 +64,7 @@ class Connection:
         self._client: paramiko.SSHClient | None = None
         self._dialling = threading.Lock()
         self._changing = threading.Lock()
+        self._channels = threading.BoundedSemaphore(CHANNELS)
         self._hosts = settings.host_keys
 
     def run(
@@ -111,8 +115,9 @@ class Connection:
         for left in self.settings.backoff.attempts(self.settings.patience if patience is None else patience):
             client = None
             try:
-                client = self._open(left)
-                return function(client)
+                with self._channels:
+                    client = self._open(left)
+                    return function(client)
             except LOST as error:
                 self._drop(client)
                 failure = transport_failed(self.worker, f"the connection was lost: {reason(error)}")

@@ -7,6 +7,7 @@ reached, as paramiko takes 0.2 s.
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 from collections.abc import Iterator
 
@@ -17,6 +18,9 @@ from runtime.transport.host_keys import KnownHosts
 from runtime.transport.results import HostKeyUnknown, KeyRefused
 from runtime.transport.routes import Route, close_quietly, complaint
 from stack.errors import TransportFailed
+
+# paramiko logs each lost connection with its traceback; what we have to say about one is in our errors.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 LOST = (paramiko.SSHException, EOFError, OSError)
 """What paramiko throws when a connection is not, or no longer, there."""

@@ -78,7 +78,7 @@ class Sshd:
         (self.folder / "config").write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.folder}/host\nPidFile none\n"
             f"AuthorizedKeysFile {self.folder}/authorized\nStrictModes no\nUsePAM no\nLogLevel ERROR\n"
-            f"PasswordAuthentication no\nPermitRootLogin yes\nMaxStartups 100\nMaxSessions 100\n"
+            f"PasswordAuthentication no\nPermitRootLogin yes\n"
             f"Subsystem sftp {server}\nForceCommand {wrapper}\n"
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import socket
 import subprocess
 import sys
 import threading
@@ -54,7 +55,7 @@ def test_a_result_holds_both_streams_and_the_exit_code(shared: Connection) -> No
     assert failure.value.result is result
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(st.lists(ARGUMENT, max_size=4))
 def test_argv_arrives_byte_for_byte_over_ssh(shared: Connection, arguments: list[str]) -> None:
     result = shared.run(["printf", "%s\\0", "first", *arguments])
@@ -87,7 +88,7 @@ def test_a_command_is_ended_on_the_worker_at_its_limit(shared: Connection) -> No
     started = time.monotonic()
     with pytest.raises(CommandTimedOut, match=r"still running after 0\.5 s") as failure:
         shared.run(["sh", "-c", "echo $$; exec sleep 60"], timeout=0.5)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
     assert not Path(f"/proc/{int(failure.value.result.stdout)}").exists()
 
 
@@ -96,19 +97,20 @@ def test_a_limit_beyond_thirty_seconds_is_a_defect(shared: Connection) -> None:
         shared.run(["true"], timeout=31)
 
 
-def test_one_connection_serves_many_threads_at_once(shared: Connection) -> None:
+def test_one_connection_serves_more_threads_than_sshd_takes_sessions(shared: Connection) -> None:
     results: list[Result] = []
+    script = "sleep 0.3; echo"
     threads = [
-        threading.Thread(target=lambda n=n: results.append(shared.run(["sh", "-c", f"sleep 0.3; echo {n}"])))
-        for n in range(8)
+        threading.Thread(target=lambda n=n: results.append(shared.run(["sh", "-c", f"{script} {n}"])))
+        for n in range(20)
     ]
-    started = time.monotonic()
+    before = shared._client
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(int(result.stdout) for result in results) == list(range(8))
-    assert time.monotonic() - started < 2.0
+    assert sorted(int(result.stdout) for result in results) == list(range(20))
+    assert shared._client is before
 
 
 def test_the_connection_is_kept_and_made_anew_when_it_is_cut(sshd: Sshd, connection: Connection) -> None:
@@ -120,19 +122,35 @@ def test_the_connection_is_kept_and_made_anew_when_it_is_cut(sshd: Sshd, connect
     assert connection.run(["echo", "again"]).text == "again\n"
 
 
+def cut_when(sshd: Sshd, path: Path) -> threading.Thread:
+    """Cut every connection as soon as the file is there."""
+
+    def wait() -> None:
+        end = time.monotonic() + 20
+        while not path.exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        sshd.cut()
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
+
+
 def test_a_command_whose_connection_is_cut_is_run_again(sshd: Sshd, connection: Connection) -> None:
     connection.run(["true"]).check()
-    threading.Timer(0.4, sshd.cut).start()
-    result = connection.run(["sh", "-c", "echo x >> runs; sleep 0.8; cat runs"])
+    cutting = cut_when(sshd, sshd.home / "runs")
+    result = connection.run(["sh", "-c", "echo x >> runs; [ $(wc -l < runs) = 2 ] || sleep 20; cat runs"])
     assert result.stdout == b"x\nx\n"
+    cutting.join()
 
 
 def test_a_command_that_must_not_be_repeated_is_not(sshd: Sshd, connection: Connection) -> None:
     connection.run(["true"]).check()
-    threading.Timer(0.4, sshd.cut).start()
+    cutting = cut_when(sshd, sshd.home / "runs")
     with pytest.raises(TransportFailed, match="the connection was lost"):
-        connection.run(["sh", "-c", "echo x >> runs; sleep 3"], idempotent=False)
+        connection.run(["sh", "-c", "echo x >> runs; sleep 20"], idempotent=False)
     assert (sshd.home / "runs").read_text() == "x\n"
+    cutting.join()
 
 
 def test_an_sshd_that_comes_back_within_the_patience_is_no_failure(sshd: Sshd, connection: Connection) -> None:
@@ -150,15 +168,13 @@ def test_nobody_listening_is_named_with_the_address(sshd: Sshd) -> None:
 
 
 def test_a_host_that_accepts_and_never_answers_ends_by_the_clock(sshd: Sshd) -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as silent:
         route = Dialled("127.0.0.1", silent.getsockname()[1])
         connection = sshd.connection(route=route, patience=1.0, dial_seconds=1.0)
         started = time.monotonic()
         with pytest.raises(TransportFailed, match="cannot be reached"):
             connection.run(["true"])
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 15
 
 
 def test_a_changed_host_key_is_refused_and_both_are_named(sshd: Sshd, connection: Connection) -> None:
@@ -259,6 +275,31 @@ def test_what_a_failing_tunnel_command_says_is_the_reason(sshd: Sshd) -> None:
         sshd.connection(route=tunnel, patience=0.5).run(["true"])
 
 
+def test_a_lost_connection_prints_nothing_by_itself(sshd: Sshd) -> None:
+    program = (
+        "import sys; from tests.transport.sshd import Sshd; from pathlib import Path\n"
+        "from runtime.transport import *; from runtime.transport.routes import Dialled\n"
+        f"server = Sshd(Path({str(sshd.folder)!r}), port={sshd.port})\n"
+        "c = server.connection(route=Dialled('127.0.0.1', int(sys.argv[1])), patience=0.5)\n"
+        "try: c.run(['true'])\n"
+        "except Exception as error: print(type(error).__name__)\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def hang_up() -> None:
+            while True:
+                try:
+                    server.accept()[0].close()
+                except OSError:
+                    return
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        done = subprocess.run([sys.executable, "-c", program, str(port)], capture_output=True, text=True)
+        server.shutdown(socket.SHUT_RDWR)
+    assert (done.stdout, done.stderr) == ("TransportFailed\n", "")
+
+
 def test_a_missing_tunnel_command_is_named_with_its_cure(sshd: Sshd) -> None:
     with pytest.raises(MissingPrerequisite, match="Google Cloud SDK"):
         sshd.connection(route=Tunnelled(("no-such-gcloud", "compute"))).run(["true"])
@@ -285,7 +326,7 @@ def test_what_the_worker_refuses_to_write_is_said_at_once(sshd: Sshd, connection
     started = time.monotonic()
     with pytest.raises(Refused, match="plain/file"):
         connection.put(b"x", "plain/file")
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 8
 
 
 def test_ranges_and_tails_of_a_file(sshd: Sshd, connection: Connection) -> None:
