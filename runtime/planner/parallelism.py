@@ -38,7 +38,7 @@ def choose_parallelism(shape: SliceShape, model: ModelConfig, *, version: str, d
         BadInput: no such number serves this model on this slice; the error has the numbers and a cure.
     """
     if model.head_dim % 128:
-        # memory_pool asserts it in the kernel that writes the cache.
+        # memory_pool asserts it; on CPU a server with 64 answers /health and dies at its first token (seen).
         why = f"sglang-jax {version} needs a head_dim that is a multiple of 128"
         cure = "Serve a model with 128 (Qwen2.5-7B and up, any Qwen3)"
         raise BadInput(why, key="head_dim", value=model.head_dim, cure=cure)
