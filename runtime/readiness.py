@@ -90,7 +90,7 @@ def await_ready[F](
     clock: Callable[[], float],
     wait: Callable[[float], None],
     on_reports: Callable[[Reports], None] = lambda _reports: None,
-    poll: float = 1.0,
+    poll: float = 2.0,
     once: bool = False,
 ) -> Climbed[F]:
     """Look until all are up, one has failed, or nothing moves any more.
@@ -98,6 +98,7 @@ def await_ready[F](
     Args:
         look: one look at every worker, at the same time.
         progress_of: a number that changes while a worker gets on.
+        poll: seconds between looks; each costs every worker some tenths of a second of CPU.
         once: draw the verdict from a single look, as ``verify`` does; what is pending counts as a reason.
     """
     watch: _Watch[F] = _Watch(ladder, clock())

@@ -11,7 +11,6 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
@@ -121,6 +120,8 @@ def load_stack_config(root: Path, stack: str) -> StackConfig:
     """
     if not STACK_NAME.match(stack):
         raise BadInput("not a stack's name", key="--stack", value=stack, cure="Use letters, digits, dots and hyphens")
+    import yaml
+
     path = root / f"Pulumi.{stack}.yaml"
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}

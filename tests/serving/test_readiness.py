@@ -51,7 +51,7 @@ def play(*looks: Mapping[int, Seen], once: bool = False) -> tuple[Climbed[Seen],
         now += seconds
         assert now < 1000, "the wait does not end"
 
-    climbed = await_ready(LADDER, look, lambda seen: seen.progress, clock=lambda: now, wait=wait, once=once)
+    climbed = await_ready(LADDER, look, lambda seen: seen.progress, clock=lambda: now, wait=wait, poll=1.0, once=once)
     return climbed, now
 
 
