@@ -7,12 +7,6 @@ provider, gcloud 528 and google-cloud-tpu 1.28 (docs/localcloud.md says what was
 from __future__ import annotations
 
 import base64
-import hmac
-import json
-import logging
-import time
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -21,18 +15,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from localcloud import documents
-from localcloud.errors import ApiError, bad_field, invalid, not_found, unauthenticated, unimplemented
+from localcloud.errors import ApiError, invalid, not_found, unimplemented
+from localcloud.front import Handler, body, failed, guard, http_error, refused
 from localcloud.models import GuestAttributesRequest, Node, parse
 from localcloud.nodes import Nodes, Parent
 from localcloud.operations import describe
-from localcloud.store import Store, WorkerRecord
+from localcloud.store import Store
+from localcloud.views import accelerator_view, attributes_view, location_view, runtime_view
 from runtime import facts
-
-log = logging.getLogger(__name__)
-
-VERSIONS = ("v2", "v2alpha1")
-"""gcloud asks for locations by v1 too (`gcloud compute tpus locations list`, 528)."""
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 class TpuApi:
@@ -44,11 +34,11 @@ class TpuApi:
 
     async def locations(self, request: Request) -> Response:
         project = request.path_params["project"]
-        return JSONResponse({"locations": [_location(project, zone) for zone in facts.zones()]})
+        return JSONResponse({"locations": [location_view(project, zone) for zone in facts.zones()]})
 
     async def location(self, request: Request) -> Response:
         parent = _parent(request)
-        return JSONResponse(_location(parent.project, parent.zone))
+        return JSONResponse(location_view(parent.project, parent.zone))
 
     async def list_nodes(self, request: Request) -> Response:
         parent = _parent(request, wildcard=True)
@@ -58,7 +48,7 @@ class TpuApi:
 
     async def create_node(self, request: Request) -> Response:
         parent = _parent(request)
-        wanted = parse(Node, await _body(request), field="node")
+        wanted = parse(Node, await body(request), field="node")
         node_id = request.query_params.get("nodeId") or request.query_params.get("node_id") or ""
         operation = self._nodes.create(parent, node_id, wanted, api_version=_version(request))
         return JSONResponse(describe(operation, _version(request)))
@@ -67,7 +57,7 @@ class TpuApi:
         return JSONResponse(self._nodes.shown(self._nodes.get(_name(request, "nodes", "node"))))
 
     async def patch_node(self, request: Request) -> Response:
-        wanted = parse(Node, await _body(request), field="node")
+        wanted = parse(Node, await body(request), field="node")
         mask = request.query_params.get("updateMask") or request.query_params.get("update_mask") or ""
         operation = self._nodes.patch(_name(request, "nodes", "node"), wanted, mask)
         return JSONResponse(describe(operation, _version(request)))
@@ -101,25 +91,25 @@ class TpuApi:
 
     async def runtime_versions(self, request: Request) -> Response:
         parent = _parent(request)
-        versions = [_runtime(parent, version) for version in facts.runtime_versions_in(parent.zone)]
+        versions = [runtime_view(str(parent), version) for version in facts.runtime_versions_in(parent.zone)]
         return JSONResponse({"runtimeVersions": versions})
 
     async def runtime_version(self, request: Request) -> Response:
         parent, version = _parent(request), request.path_params["id"]
         if version not in facts.runtime_versions_in(parent.zone):
             raise not_found(f"{parent}/runtimeVersions/{version}")
-        return JSONResponse(_runtime(parent, version))
+        return JSONResponse(runtime_view(str(parent), version))
 
     async def accelerator_types(self, request: Request) -> Response:
         parent = _parent(request)
-        types = [_accelerator(parent, name) for name in facts.accelerator_types_in(parent.zone)]
+        types = [accelerator_view(str(parent), name) for name in facts.accelerator_types_in(parent.zone)]
         return JSONResponse({"acceleratorTypes": types})
 
     async def accelerator_type(self, request: Request) -> Response:
         parent, name = _parent(request), request.path_params["id"]
         if name not in facts.accelerator_types_in(parent.zone):
             raise not_found(f"{parent}/acceleratorTypes/{name}")
-        return JSONResponse(_accelerator(parent, name))
+        return JSONResponse(accelerator_view(str(parent), name))
 
     async def compute_project(self, request: Request) -> Response:
         project = request.path_params["project"]
@@ -138,7 +128,7 @@ class TpuApi:
         raise unimplemented(f"{request.method} {request.url.path}")
 
     async def _guest_attributes(self, request: Request, name: str) -> Response:
-        asked = parse(GuestAttributesRequest, await _body(request), field="getGuestAttributesRequest")
+        asked = parse(GuestAttributesRequest, await body(request), field="getGuestAttributesRequest")
         node = self._nodes.get(name)
         workers = self._store.workers(node.uid)
         chosen = workers
@@ -149,7 +139,7 @@ class TpuApi:
             if unknown:
                 raise invalid(f"Node '{name}' has no worker '{unknown[0]}': it has {len(workers)}, counted from 0")
             chosen = [known[item] for item in ids]
-        return JSONResponse({"guestAttributes": [_attributes(worker, asked.query_path) for worker in chosen]})
+        return JSONResponse({"guestAttributes": [attributes_view(worker, asked.query_path) for worker in chosen]})
 
 
 def create_app(store: Store, nodes: Nodes, *, token: str, cloud_id: str) -> Starlette:
@@ -177,60 +167,12 @@ def create_app(store: Store, nodes: Nodes, *, token: str, cloud_id: str) -> Star
         ("GET", f"{location}/acceleratorTypes/{{id}}", api.accelerator_type),
         ("GET", "/compute/v1/projects/{project}", api.compute_project),
     ]
-    guarded = [Route(path, _guard(handler, token), methods=[method]) for method, path, handler in table]
+    guarded = [Route(path, guard(handler, token), methods=[method]) for method, path, handler in table]
     methods = ["GET", "POST", "PATCH", "PUT", "DELETE"]
-    routes = [Route("/healthz", healthz), *guarded, Route("/{rest:path}", _guard(api.missing, token), methods=methods)]
-    return Starlette(routes=routes, exception_handlers={ApiError: _refused, HTTPException: _http, Exception: _failed})
-
-
-def _guard(handler: Handler, token: str) -> Handler:
-    async def guarded(request: Request) -> Response:
-        began = time.monotonic()
-        _authenticate(request, token)
-        version = request.path_params.get("version", "v2")
-        if version not in VERSIONS and not (version == "v1" and handler.__name__.startswith("location")):
-            raise unimplemented(f"version {version} of the API")
-        response = await handler(request)
-        elapsed = (time.monotonic() - began) * 1000
-        level = logging.DEBUG if request.method == "GET" else logging.INFO
-        log.log(level, "%s %s -> %d in %.0f ms", request.method, request.url.path, response.status_code, elapsed)
-        return response
-
-    return guarded
-
-
-def _authenticate(request: Request, token: str) -> None:
-    kind, _, given = request.headers.get("authorization", "").partition(" ")
-    if kind.lower() != "bearer" or not given:
-        raise unauthenticated("CREDENTIALS_MISSING")
-    if not hmac.compare_digest(given.strip().encode(), token.encode()):
-        raise unauthenticated("ACCESS_TOKEN_TYPE_UNSUPPORTED")
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ApiError)  # noqa: S101 - the table of handlers says so
-    log.info("%s %s -> %d %s", request.method, request.url.path, error.http_status, error.message)
-    headers = {"WWW-Authenticate": 'Bearer realm="https://accounts.google.com/"'} if error.http_status == 401 else {}
-    return JSONResponse(error.as_dict(), error.http_status, headers)
-
-
-async def _http(request: Request, _: Exception) -> Response:
-    return await _refused(request, unimplemented(f"{request.method} {request.url.path}"))
-
-
-async def _failed(request: Request, error: Exception) -> Response:
-    log.exception("%s %s failed", request.method, request.url.path, exc_info=error)
-    return await _refused(request, ApiError("INTERNAL", "Internal error encountered."))
-
-
-async def _body(request: Request) -> object:
-    raw = await request.body()
-    if not raw:
-        return {}
-    try:
-        return json.loads(raw)
-    except ValueError as error:
-        raise bad_field("", f"Invalid JSON payload received. {error}") from None
+    routes = [Route("/healthz", healthz), *guarded, Route("/{rest:path}", guard(api.missing, token), methods=methods)]
+    return Starlette(
+        routes=routes, exception_handlers={ApiError: refused, HTTPException: http_error, Exception: failed}
+    )
 
 
 def _parent(request: Request, *, wildcard: bool = False) -> Parent:
@@ -246,30 +188,3 @@ def _name(request: Request, collection: str, parameter: str) -> str:
 
 def _version(request: Request) -> str:
     return str(request.path_params["version"])
-
-
-def _location(project: str, zone: str) -> dict[str, Any]:
-    return {"name": f"projects/{project}/locations/{zone}", "locationId": zone}
-
-
-def _runtime(parent: Parent, version: str) -> dict[str, Any]:
-    return {"name": f"{parent}/runtimeVersions/{version}", "version": version}
-
-
-def _accelerator(parent: Parent, name: str) -> dict[str, Any]:
-    known = facts.accelerator_types()[name]
-    config = {"type": known.family.api_type, "topology": known.topology}
-    return {"name": f"{parent}/acceleratorTypes/{name}", "type": name, "acceleratorConfigs": [config]}
-
-
-def _attributes(worker: WorkerRecord, path: str) -> dict[str, Any]:
-    kind, _, key = worker.host_key.partition(" ")
-    items = [
-        {"namespace": "hostkeys", "key": kind, "value": key},
-        {"namespace": "guestInventory", "key": "hostname", "value": worker.hostname},
-    ]
-    namespace, _, name = path.strip("/").partition("/")
-    items = [
-        item for item in items if item["value"] and namespace in ("", item["namespace"]) and name in ("", item["key"])
-    ]
-    return {"queryPath": path, "queryValue": {"items": items}}

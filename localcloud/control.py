@@ -8,37 +8,17 @@ environment(info) -> dict[str, str]
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
-import http.client
-import json
-import os
-import secrets
-import shlex
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from localcloud import processes, registry
+from localcloud import daemon_process, registry
+from localcloud.prerequisites import check_machine, check_root, sudo_line
 from stack.errors import CloudFailed, MissingPrerequisite
-
-ROOT = Path(__file__).resolve().parents[1]
-START_SECONDS = 20.0
-STOP_SECONDS = 15.0
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-PROGRAMS = {
-    "sshd": "openssh-server", "ssh-keygen": "openssh-client", "ip": "iproute2", "tini": "tini", "sudo": "sudo",
-    "unshare": "util-linux", "nsenter": "util-linux", "setpriv": "util-linux",
-}  # fmt: skip
-"""Programs that workers are made of, and their Debian packages."""
 
 
 @dataclass(frozen=True)
@@ -78,25 +58,25 @@ def start(state: Path, *, wheelhouse: Path | None = None, python_prefix: Path | 
     state = state.resolve()
     options = {"wheelhouse": wheelhouse, "python_prefix": python_prefix}
     chosen = {key: None if path is None else str(path.resolve()) for key, path in options.items()}
-    running = _running(state)
+    running = daemon_process.running_daemon(state)
     if running is not None and _same(running, chosen):
         return _info(state, running)
-    _check_machine()
+    check_machine()
     state.mkdir(parents=True, exist_ok=True)
     with _locked(state):
-        running = _running(state)
+        running = daemon_process.running_daemon(state)
         if running is not None and not _same(running, chosen):
-            _end_daemon(running)  # Its workers stay; the next ones see the new folders.
+            daemon_process.end(running)  # Its workers stay; the next ones see the new folders.
             running = None
         if running is None:
-            running = _spawn(state, chosen)
+            running = daemon_process.spawn(state, chosen)
         return _info(state, running)
 
 
 def status(state: Path) -> CloudInfo | None:
     """The cloud of ``state``, if its daemon runs and answers."""
     state = state.resolve()
-    running = _running(state)
+    running = daemon_process.running_daemon(state)
     return None if running is None else _info(state, running)
 
 
@@ -111,13 +91,13 @@ def stop(state: Path, *, delete_nodes: bool = True) -> None:
     """
     state = state.resolve()
     database = state / registry.DATABASE
-    if not database.exists() and _read(state) is None:
+    if not database.exists() and daemon_process.read(state) is None:
         return
-    _check_root()
+    check_root()
     with _locked(state):
-        running = _read(state)
+        running = daemon_process.read(state)
         if running is not None:
-            _end_daemon(running)
+            daemon_process.end(running)
         if delete_nodes and database.exists():
             try:
                 _demolish(state)
@@ -137,7 +117,7 @@ def environment(info: CloudInfo, *, project: str = "local", zone: str = "us-east
         token = info.token_file.read_text().strip()
         config.mkdir(mode=0o700, exist_ok=True)
     except PermissionError:
-        raise MissingPrerequisite("belongs to root", key="state", value=info.state, cure=_sudo_line()) from None
+        raise MissingPrerequisite("belongs to root", key="state", value=info.state, cure=sudo_line()) from None
     return {
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU": f"{info.url}/",
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{info.url}/compute/v1/",
@@ -153,106 +133,6 @@ def environment(info: CloudInfo, *, project: str = "local", zone: str = "us-east
     }
 
 
-def _check_root() -> None:
-    if os.geteuid() != 0:
-        raise MissingPrerequisite(
-            "its workers need root (network namespaces, sshd)", key="localcloud", cure=_sudo_line()
-        )
-
-
-def _sudo_line() -> str:
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    return f'Run: sudo -E env "PATH=$PATH" {command}'
-
-
-def _check_machine() -> None:
-    _check_root()
-    missing = {package for program, package in PROGRAMS.items() if shutil.which(program, path=SYSTEM_PATH) is None}
-    if missing:
-        raise MissingPrerequisite(
-            "is not installed", key="package", value=" ".join(sorted(missing)), cure="Run: make setup"
-        )
-    tried = subprocess.run(
-        ["/usr/bin/unshare", "--mount", "--net", "--uts", "--ipc", "--pid", "--fork", "true"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if tried.returncode != 0:
-        raise MissingPrerequisite(
-            f"this machine lets root make no namespaces ({tried.stderr.strip()})",
-            key="localcloud",
-            cure="Use a VM, or a container started with --privileged",
-        )
-
-
-def _spawn(state: Path, chosen: dict[str, str | None]) -> dict[str, Any]:
-    _make_token(state)
-    (state / "daemon.json").unlink(missing_ok=True)
-    command = [sys.executable, "-m", "localcloud.daemon", "--state", str(state)]
-    for key, path in chosen.items():
-        if path is not None:
-            command += [f"--{key.replace('_', '-')}", path]
-    # Not a Popen: the daemon outlives the caller, and is nobody's child to wait for.
-    pid = os.posix_spawn(
-        sys.executable,
-        command,
-        # Nothing of the caller's environment: it may hold secrets.
-        {"PATH": SYSTEM_PATH, "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT), "HOME": "/root"},
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, str(state / "daemon.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
-        ],
-        setsid=True,
-    )
-    until = time.monotonic() + START_SECONDS
-    while time.monotonic() < until:
-        running = _read(state)
-        if running is not None and running["pid"] == pid:
-            return running
-        if os.waitpid(pid, os.WNOHANG)[0] == pid:
-            break
-        time.sleep(0.01)
-    else:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-    lines = (state / "daemon.log").read_text(errors="replace").strip().splitlines()
-    raise CloudFailed(
-        f"the daemon did not start: {lines[-1] if lines else 'it wrote nothing'}",
-        key="localcloud",
-        value=state,
-        cure=f"See {state / 'daemon.log'}",
-    )
-
-
-def _make_token(state: Path) -> None:
-    token = state / "token"
-    if not token.exists():
-        descriptor = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"localcloud-{secrets.token_urlsafe(24)}\n")
-
-
-def _end_daemon(running: dict[str, Any]) -> None:
-    try:
-        handle = os.pidfd_open(running["pid"])
-    except ProcessLookupError:
-        return
-    try:
-        if processes.start_time(running["pid"]) != running["started"]:
-            return
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(handle, number)
-            if processes.wait_for_end(handle, STOP_SECONDS):
-                break
-    finally:
-        os.close(handle)
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(running["pid"], os.WNOHANG)
-
-
 def _demolish(state: Path) -> None:
     from localcloud.store import Store
 
@@ -265,31 +145,6 @@ def _demolish(state: Path) -> None:
     store.close()
     for file in state.glob(f"{registry.DATABASE}*"):
         file.unlink()
-
-
-def _running(state: Path) -> dict[str, Any] | None:
-    """The daemon's own words about itself, if it lives and answers."""
-    running = _read(state)
-    if running is None or processes.start_time(running["pid"]) != running["started"]:
-        return None
-    host = str(running["url"]).removeprefix("http://")
-    connection = http.client.HTTPConnection(host, timeout=5)
-    try:
-        connection.request("GET", "/healthz")
-        answer = json.loads(connection.getresponse().read())
-    except (OSError, ValueError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
-    return running if answer.get("cloud") == running["cloud"] else None
-
-
-def _read(state: Path) -> dict[str, Any] | None:
-    try:
-        document = json.loads((state / "daemon.json").read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-    return document if isinstance(document, dict) else None
 
 
 def _same(running: dict[str, Any], chosen: dict[str, str | None]) -> bool:

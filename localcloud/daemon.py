@@ -16,18 +16,26 @@ import secrets
 import shutil
 import socket
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from localcloud import processes, registry
 from localcloud.api import create_app
+from localcloud.life import Life
 from localcloud.network import Subnet
 from localcloud.nodes import Nodes
+from localcloud.operations import Operations
 from localcloud.serving import Presence, Server, uvicorn_config
 from localcloud.store import Store
 from localcloud.workers import HostWorkers
 from stack.errors import CloudFailed
 
 log = logging.getLogger("localcloud")
+
+
+def now() -> datetime:
+    """The time, as everything in the cloud sees it."""
+    return datetime.now(UTC)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,17 +69,20 @@ async def _serve(state: Path, options: argparse.Namespace) -> None:
 
     presence = Presence(token)
     workers = HostWorkers(subnet, presence, python_prefix=options.python_prefix, wheelhouse=options.wheelhouse)
-    presence.nodes = nodes = Nodes(store, workers, cloud_id=cloud_id, folder=state / "nodes", subnet=subnet)
+    operations = Operations(store, now)
+    presence.life = life = Life(
+        store, workers, operations, cloud_id=cloud_id, folder=state / "nodes", subnet=subnet, now=now
+    )
     _sweep(state / "nodes", {node.uid for node in store.nodes()}, cloud_id)
     sockets = _listen(subnet, store.meta("port"))
     port = sockets[0].getsockname()[1]
     store.set_meta("port", str(port))
 
     def started() -> None:
-        nodes.recover()
+        life.recover()
         _announce(state, cloud_id, subnet, port, options)
 
-    app = create_app(store, nodes, token=token, cloud_id=cloud_id)
+    app = create_app(store, Nodes(store, operations, life), token=token, cloud_id=cloud_id)
     presence.server = server = Server(uvicorn_config(app), started)
     try:
         await server.serve(sockets)

@@ -18,6 +18,9 @@ from pathlib import Path
 MARK = "LOCALCLOUD_WORKER"
 PROC = Path("/proc")
 
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""The PATH of what we start: the system's own programs, nothing of the caller's."""
+
 
 @dataclass(frozen=True)
 class MarkedProcess:

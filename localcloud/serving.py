@@ -14,8 +14,8 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
+from localcloud.life import Life
 from localcloud.metadata import create_metadata_app
-from localcloud.nodes import Nodes
 from localcloud.workers import WorkerSpec
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class Presence:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self.server: Server
-        self.nodes: Nodes
+        self.life: Life
 
     def came(self, spec: WorkerSpec, pid: int, metadata: socket.socket) -> None:
         handle = os.pidfd_open(pid)
@@ -81,7 +81,7 @@ class Presence:
 
     async def _serve(self, mark: str, metadata: socket.socket) -> None:
         _, uid, position = mark.split("/")
-        tree = functools.partial(self.nodes.metadata, uid, int(position), token=self._token)
+        tree = functools.partial(self.life.metadata, uid, int(position), token=self._token)
         server = await self.server.serve_also(create_metadata_app(tree), metadata)
         if mark in self._handles:
             self._servers[mark] = server
@@ -91,7 +91,7 @@ class Presence:
     def _ended(self, mark: str) -> None:
         self._forget(mark)
         log.warning("worker %s ended by itself", mark)
-        self.nodes.worker_ended(mark.split("/")[1])
+        self.life.worker_ended(mark.split("/")[1])
 
     def _forget(self, mark: str) -> None:
         handle = self._handles.pop(mark, None)

@@ -119,6 +119,11 @@ class Store:
         row = self._database.execute("SELECT * FROM nodes WHERE name = ?", (name,)).fetchone()
         return None if row is None else _node(row)
 
+    def node_of(self, uid: str) -> NodeRecord | None:
+        """The node with the id ``uid``."""
+        row = self._database.execute("SELECT * FROM nodes WHERE uid = ?", (uid,)).fetchone()
+        return None if row is None else _node(row)
+
     def nodes(self, parent: str = "") -> list[NodeRecord]:
         """Every node whose name begins with ``parent``, in the order of creation."""
         rows = self._database.execute("SELECT * FROM nodes ORDER BY created, name").fetchall()

@@ -22,7 +22,6 @@ from localcloud.network import Subnet
 from localcloud.rootfs import GUEST, create_root
 
 BOOT_SECONDS = 30.0
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ class HostWorkers:
         enter = ["/usr/bin/nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid"]
         script = "exec /bin/sh /run/localcloud/accounts.sh </run/localcloud/ssh-keys"
         done = subprocess.run(  # noqa: S603 - our own script; keys are data in a file
-            [*enter, "/usr/bin/env", "-i", f"PATH={SYSTEM_PATH}", "/bin/sh", "-c", script],
+            [*enter, "/usr/bin/env", "-i", f"PATH={processes.SYSTEM_PATH}", "/bin/sh", "-c", script],
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
@@ -153,7 +152,7 @@ class HostWorkers:
             return subprocess.Popen(  # noqa: S603 - our own script
                 ["/usr/bin/unshare", "--mount", "--uts", "--ipc", "--net", "--pid", "--fork", *boot, *binds],
                 # Nothing of the caller's environment: it may hold secrets.
-                env={"PATH": SYSTEM_PATH, "LANG": "C.UTF-8", processes.MARK: spec.mark},
+                env={"PATH": processes.SYSTEM_PATH, "LANG": "C.UTF-8", processes.MARK: spec.mark},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=console,

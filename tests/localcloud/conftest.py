@@ -16,8 +16,11 @@ from starlette.testclient import TestClient
 
 from localcloud import control
 from localcloud.api import create_app
+from localcloud.daemon import now
+from localcloud.life import Life
 from localcloud.network import Subnet
 from localcloud.nodes import Nodes
+from localcloud.operations import Operations
 from localcloud.store import Store
 from tests.localcloud.api_client import TpuClient
 from tests.localcloud.fakes import FakeWorkers
@@ -37,8 +40,9 @@ class FakeCloud:
 def fake_cloud(tmp_path: Path) -> Iterator[FakeCloud]:
     store = Store(tmp_path / "cloud.sqlite")
     workers = FakeWorkers()
-    nodes = Nodes(store, workers, cloud_id="test", folder=tmp_path / "nodes", subnet=Subnet(7))
-    app = create_app(store, nodes, token=TOKEN, cloud_id="test")
+    operations = Operations(store, now)
+    life = Life(store, workers, operations, cloud_id="test", folder=tmp_path / "nodes", subnet=Subnet(7), now=now)
+    app = create_app(store, Nodes(store, operations, life), token=TOKEN, cloud_id="test")
     with TestClient(app, raise_server_exceptions=False) as http:
 
         def send(method: str, path: str, body: Any, params: dict[str, str]) -> httpx.Response:

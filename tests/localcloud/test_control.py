@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from localcloud import control, registry
+from localcloud import control, prerequisites, registry
 from localcloud.control import CloudInfo
 from stack.errors import CloudFailed, MissingPrerequisite
 
@@ -30,7 +30,7 @@ def test_without_root_the_cure_is_the_same_command_with_sudo(tmp_path: Path, mon
 
 def test_a_missing_program_is_named_by_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setitem(control.PROGRAMS, "no-such-program", "no-such-package")
+    monkeypatch.setitem(prerequisites.PROGRAMS, "no-such-program", "no-such-package")
     with pytest.raises(MissingPrerequisite) as caught:
         control.start(tmp_path / "cloud")
     assert (caught.value.key, caught.value.value) == ("package", "no-such-package")

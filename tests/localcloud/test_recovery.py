@@ -15,8 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from starlette.testclient import TestClient
 
 from localcloud.api import create_app
+from localcloud.daemon import now
+from localcloud.life import Life
 from localcloud.network import Subnet
 from localcloud.nodes import Nodes
+from localcloud.operations import Operations
 from localcloud.store import Store
 from tests.localcloud.api_client import TpuClient
 from tests.localcloud.fakes import FakeWorkers
@@ -40,11 +43,13 @@ class CloudLife(RuleBasedStateMachine):
     @initialize()
     def boot(self) -> None:
         self.store = Store(self.database)
-        nodes = Nodes(self.store, self.workers, cloud_id="t", folder=self.folder / "nodes", subnet=Subnet(9))
-        self.http = TestClient(create_app(self.store, nodes, token="t", cloud_id="t"))
+        operations = Operations(self.store, now)
+        where: Any = {"cloud_id": "t", "folder": self.folder / "nodes", "subnet": Subnet(9), "now": now}
+        life = Life(self.store, self.workers, operations, **where)
+        self.http = TestClient(create_app(self.store, Nodes(self.store, operations, life), token="t", cloud_id="t"))
         self.http.__enter__()
         assert self.http.portal is not None
-        self.http.portal.call(self._recover, nodes)
+        self.http.portal.call(self._recover, life)
         self.client = TpuClient(self._send)
 
     @rule(name=NAMES, wait=st.booleans())
@@ -131,9 +136,9 @@ class CloudLife(RuleBasedStateMachine):
             assert "error" not in done or (may_be_cancelled and done["error"]["code"] == CANCELLED)
         self.operations.clear()
 
-    async def _recover(self, nodes: Nodes) -> None:
-        nodes.recover()
-        await nodes.settled()
+    async def _recover(self, life: Life) -> None:
+        life.recover()
+        await life.settled()
 
     def _pace(self, wait: bool) -> None:
         """What is not waited for is still under way at the next step: a kill finds it so."""
