@@ -25,20 +25,43 @@ def end_marked(folder: Path) -> None:
             continue
 
 
-@pytest.fixture
-def workers(tmp_path: Path) -> Iterator[list[Sshd]]:
-    """Three running workers."""
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Sshd]]:
+    """Three sshd for all tests of jobs: starting them costs more than most of the tests."""
     if SSHD is None:
         pytest.skip("openssh-server is not installed (make setup installs it)")
-    servers = [Sshd(tmp_path / f"w{index}", index) for index in range(3)]
-    for server in servers:
+    folder = tmp_path_factory.mktemp("workers")
+    started = [Sshd(folder / f"w{index}", index) for index in range(3)]
+    for server in started:
         server.prepare()
+        server.start()
+    yield started
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture
+def workers(servers: list[Sshd]) -> Iterator[list[Sshd]]:
+    """Three running workers, their homes empty but for our scripts."""
+    for server in servers:
+        server.write_login()
         server.start()
     yield servers
     for server in servers:
-        server.stop()
-    end_marked(tmp_path)
-    shutil.rmtree(tmp_path, ignore_errors=True)
+        end_marked(server.folder)
+        for path in server.home.glob("*"):
+            _remove(path)
+        state = server.home / ".tpu-stack"
+        for path in state.glob("*") if state.is_dir() else [state]:
+            if path.name != "bin":
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @pytest.fixture

@@ -69,6 +69,24 @@ def environment(tmp_path: Path, uv_wheel: Path) -> Environment:
     return Environment("test-env", lock.encode(), (LOCKS / "uv.txt").read_bytes(), str(house), ("engine_of_test",))
 
 
+@pytest.fixture(scope="module")
+def uv_program(uv_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with zipfile.ZipFile(uv_wheel) as archive:
+        member = next(name for name in archive.namelist() if name.endswith(".data/scripts/uv"))
+        program = Path(archive.extract(member, tmp_path_factory.mktemp("uv")))
+    program.chmod(0o700)
+    return program
+
+
+@pytest.fixture
+def with_uv(worker: Sshd, uv_program: Path) -> None:
+    """A worker that has uv already: unpacking it is one test's matter."""
+    version = uv_program.parent.parent.name.removeprefix("uv-").removesuffix(".data")
+    tools = worker.home / f".tpu-stack/tools/uv-{version}"
+    tools.mkdir(parents=True)
+    (tools / "uv").hardlink_to(uv_program)
+
+
 def site(server: Sshd, environment: Environment) -> Path:
     return server.home / ".tpu-stack/envs" / environment.folder / "lib/python3.12/site-packages"
 
@@ -89,6 +107,7 @@ def test_it_is_built_once_and_then_only_checked(worker: Sshd, connection: Connec
     assert sorted(leftovers) == [".lock", environment.folder]
 
 
+@pytest.mark.usefixtures("with_uv")
 def test_every_damage_is_noticed_and_mended(worker: Sshd, connection: Connection, environment: Environment) -> None:
     fleet = Fleet({0: connection})
     ensure_environment(fleet, environment)[0].get()
@@ -117,6 +136,7 @@ def test_another_lock_is_another_environment(connection: Connection, environment
     assert check_on(connection, other).why == "missing"
 
 
+@pytest.mark.usefixtures("with_uv")
 def test_a_wheel_with_another_hash_is_not_installed(
     worker: Sshd, connection: Connection, environment: Environment
 ) -> None:
@@ -131,6 +151,7 @@ def test_a_wheel_with_another_hash_is_not_installed(
     assert not (worker.home / ".tpu-stack/envs" / bad.folder).exists()
 
 
+@pytest.mark.usefixtures("with_uv")
 def test_a_wheel_that_is_not_there_is_the_one_reason(connection: Connection, environment: Environment) -> None:
     lock = environment.lock + b"absent==1.0 --hash=sha256:" + b"0" * 64 + b"\n"
     bad = Environment("test-env", lock, environment.uv_lock, environment.wheelhouse)
@@ -146,6 +167,7 @@ def test_a_wheelhouse_without_uv_is_said(tmp_path: Path, connection: Connection,
         ensure_environment(Fleet({0: connection}), bad)[0].get()
 
 
+@pytest.mark.usefixtures("with_uv")
 def test_an_import_that_fails_is_damage(connection: Connection, environment: Environment) -> None:
     bad = Environment("test-env", environment.lock, environment.uv_lock, environment.wheelhouse, ("no_such_module",))
     with pytest.raises(NotVerified, match="import no_such_module: ModuleNotFoundError"):

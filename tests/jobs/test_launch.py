@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -120,7 +121,7 @@ def test_a_connection_cut_after_the_launch_ends_in_one_process(worker: Sshd) -> 
     connection = worker.connection()
     run_script(connection, "job.sh", ["list"])
     # The answer is held back until the connection is cut: the wrapper waits after the script's own end.
-    login = worker.folder / "login.sh"
+    login = worker.login
     held = 'if [[ $SSH_ORIGINAL_COMMAND == *" launch "* && ! -e cut ]]; then touch cut; '
     held += 'out=$(/bin/bash -c "$SSH_ORIGINAL_COMMAND"); sleep 2; echo "$out"; exit; fi'
     login.write_text(login.read_text().replace("exec /bin/bash -c", f"{held}\nexec /bin/bash -c"))
@@ -379,7 +380,7 @@ def test_gangs_of_two_attempts_are_refused_before_anything_is_sent(fleet: Fleet,
         launch(fleet, {0: spec("true"), 1: spec("true")})
     with pytest.raises(BadInput, match="has no worker"):
         launch(fleet, {})
-    assert not (worker.home / ".tpu-stack").exists()
+    assert not (worker.home / ".tpu-stack/jobs").exists()
 
 
 @pytest.mark.parametrize(
@@ -403,13 +404,14 @@ def test_a_spec_that_cannot_be_written_is_refused(changes: dict[str, object]) ->
 
 
 def test_a_home_that_cannot_be_written_is_said(worker: Sshd, connection: Connection) -> None:
+    shutil.rmtree(worker.home / ".tpu-stack", ignore_errors=True)
     (worker.home / ".tpu-stack").write_text("a file in the way")
     with pytest.raises(Refused, match=r"cannot take our scripts in ~/\.tpu-stack"):
         launch_on(connection, spec("true"))
 
 
 def test_a_home_of_a_newer_version_is_refused_and_left_as_it_is(worker: Sshd, connection: Connection) -> None:
-    (worker.home / ".tpu-stack").mkdir()
+    (worker.home / ".tpu-stack").mkdir(exist_ok=True)
     (worker.home / ".tpu-stack/format").write_text("9\n")
     ack = launch_on(connection, spec("true"))
     assert ack.answer is Answer.REFUSED
@@ -440,10 +442,14 @@ def test_what_a_login_shell_prints_is_no_answer() -> None:
 
 
 def test_old_attempts_are_cleared_away_and_the_newest_kept(worker: Sshd, connection: Connection) -> None:
+    first = spec("true")
+    launch_on(connection, first)
+    await_true((folder(worker, first) / "done").exists)
     for _ in range(12):
-        job = spec("true")
-        assert launch_on(connection, job).answer is Answer.LAUNCHED
-        await_true((folder(worker, job) / "done").exists)
-    kept = sorted(path.name for path in (worker.home / ".tpu-stack/jobs/run-t/attempts").iterdir())
+        shutil.copytree(folder(worker, first), folder(worker, first).parent / new_attempt())
+    last = spec("true")
+    assert launch_on(connection, last).answer is Answer.LAUNCHED
+    kept = sorted(path.name for path in folder(worker, first).parent.iterdir())
     assert len(kept) == 10
-    assert kept[-1] == job.attempt
+    assert kept[-1] == last.attempt
+    assert first.attempt not in kept

@@ -64,23 +64,29 @@ class Sshd:
         self.home.mkdir(parents=True, exist_ok=True)
         self.new_host_key()
         (self.folder / "authorized").write_text(self.key.public + "\n")
-        wrapper = self.folder / "login.sh"
-        # What sshd does for a user of its own: HOME, working directory, and the login shell given the command.
+        self.write_login()
+        server = next(path for path in map(Path, SFTP_SERVERS) if path.exists())
+        (self.folder / "config").write_text(
+            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.folder}/host\nPidFile none\n"
+            f"AuthorizedKeysFile {self.folder}/authorized\nStrictModes no\nUsePAM no\nLogLevel ERROR\n"
+            f"PasswordAuthentication no\nPermitRootLogin yes\n"
+            f"Subsystem sftp {server}\nForceCommand {self.login}\n"
+        )
+
+    @property
+    def login(self) -> Path:
+        return self.folder / "login.sh"
+
+    def write_login(self) -> None:
+        """What sshd does for a user of its own: HOME, working directory, and the login shell given the command."""
         lines = [
             "#!/bin/bash",
             f"export HOME={self.home} PATH={sys.base_prefix}/bin:/usr/bin:/bin",
             'cd "$HOME" || exit 1',
             'exec /bin/bash -c "$SSH_ORIGINAL_COMMAND"',
         ]
-        wrapper.write_text("\n".join(lines) + "\n")
-        wrapper.chmod(0o755)
-        server = next(path for path in map(Path, SFTP_SERVERS) if path.exists())
-        (self.folder / "config").write_text(
-            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.folder}/host\nPidFile none\n"
-            f"AuthorizedKeysFile {self.folder}/authorized\nStrictModes no\nUsePAM no\nLogLevel ERROR\n"
-            f"PasswordAuthentication no\nPermitRootLogin yes\n"
-            f"Subsystem sftp {server}\nForceCommand {wrapper}\n"
-        )
+        self.login.write_text("\n".join(lines) + "\n")
+        self.login.chmod(0o755)
 
     def new_host_key(self) -> None:
         """Another host key: what a stranger at this address would show."""
@@ -94,7 +100,9 @@ class Sshd:
         (self.folder / "host.pub").write_bytes(public + b"\n")
 
     def start(self) -> None:
-        """Start listening; returns when the port answers."""
+        """Start listening, if it does not yet; returns when the port answers."""
+        if self._process is not None:
+            return
         assert SSHD is not None
         Path("/run/sshd").mkdir(exist_ok=True)  # where OpenSSH separates its privileges; boot makes it elsewhere
         with (self.folder / "sshd.log").open("ab") as log:
