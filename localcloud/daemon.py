@@ -32,6 +32,10 @@ from stack.errors import CloudFailed
 
 log = logging.getLogger("localcloud")
 
+LOOK_SECONDS = 1.0
+PORTS_TRIED = 20
+"""A port must be free on loopback and on the bridge: the first free one of the one may be taken on the other."""
+
 
 def now() -> datetime:
     """The time, as everything in the cloud sees it."""
@@ -43,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
     state: Path = options.state.resolve()
     os.chdir("/")  # Hold no folder of the caller's.
+    os.umask(0o022)  # The caller's may hide a worker's files from its users.
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with (state / "daemon.lock").open("w") as lock:
         try:
@@ -84,10 +89,22 @@ async def _serve(state: Path, options: argparse.Namespace) -> None:
 
     app = create_app(store, Nodes(store, operations, life), token=token, cloud_id=cloud_id)
     presence.server = server = Server(uvicorn_config(app), started)
+    watch = asyncio.create_task(_end_without(state / registry.DATABASE, server))
     try:
         await server.serve(sockets)
     finally:
+        watch.cancel()
         store.close()
+    if not (state / registry.DATABASE).exists():
+        log.warning("%s is gone, so is this cloud", state)
+        registry.release(cloud_id)
+
+
+async def _end_without(database: Path, server: Server) -> None:
+    """End the server when somebody has deleted the state folder: nobody can ask for its nodes any more."""
+    while database.exists():
+        await asyncio.sleep(LOOK_SECONDS)
+    server.should_exit = True
 
 
 def _listen(subnet: Subnet, last_port: str | None) -> list[socket.socket]:
@@ -95,9 +112,10 @@ def _listen(subnet: Subnet, last_port: str | None) -> list[socket.socket]:
     for port in [int(last_port)] if last_port else []:
         with contextlib.suppress(OSError):
             return _bind(subnet, port)
-    while True:
+    for _ in range(PORTS_TRIED):
         with contextlib.suppress(OSError):
             return _bind(subnet, 0)
+    return _bind(subnet, 0)
 
 
 def _bind(subnet: Subnet, port: int) -> list[socket.socket]:

@@ -116,7 +116,11 @@ def make_cloud(tmp_path: Path, login_key: Path) -> Iterator[Callable[[str], Real
     def make(name: str = "cloud") -> RealCloud:
         state = tmp_path / name
         states.append(state)
-        info = control.start(state, python_prefix=Path(sys.base_prefix))
+        mask = os.umask(0o077)  # A user's own habit must not reach the workers.
+        try:
+            info = control.start(state, python_prefix=Path(sys.base_prefix))
+        finally:
+            os.umask(mask)
         return RealCloud(info, client_of(info), login_key)
 
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,21 @@ def test_a_cloud_whose_folder_was_deleted_is_reclaimed_by_the_next(tmp_path: Pat
         assert not processes.marked(cloud_id)
     finally:
         control.stop(following.state)
+
+
+@pytest.mark.cloud
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_cloud_ends_with_its_folder(tmp_path: Path) -> None:
+    from localcloud import network, processes
+    from tests.localcloud.conftest import client_of
+
+    info = control.start(tmp_path / "cloud")
+    cloud_id = json.loads((info.state / "daemon.json").read_text())["cloud"]
+    client_of(info).create("n", acceleratorType="v6e-1")
+    assert processes.marked(cloud_id)
+    shutil.rmtree(info.state)
+    os.waitpid(info.pid, 0)
+    assert not processes.marked(cloud_id)
+    assert cloud_id not in network.links().values()
+    assert cloud_id not in (registry.FOLDER / "clouds.json").read_text()
+    assert not info.state.exists()
