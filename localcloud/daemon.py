@@ -78,6 +78,8 @@ async def _serve(state: Path, options: argparse.Namespace) -> None:
     presence.life = life = Life(
         store, workers, operations, cloud_id=cloud_id, folder=state / "nodes", subnet=subnet, now=now
     )
+    # A worker's accounts have numbers that are others' on this machine: they shall not read its files.
+    (state / "nodes").mkdir(mode=0o700, exist_ok=True)
     _sweep(state / "nodes", {node.uid for node in store.nodes()}, cloud_id)
     sockets = _listen(subnet, store.meta("port"))
     port = sockets[0].getsockname()[1]
@@ -133,7 +135,7 @@ def _sweep(folder: Path, known: set[str], cloud_id: str) -> None:
         uid = process.mark.split("/")[1]
         if uid not in known:
             processes.kill_marked(f"{cloud_id}/{uid}")
-    for entry in folder.iterdir() if folder.exists() else ():
+    for entry in folder.iterdir():
         if entry.name not in known:
             shutil.rmtree(entry)
 

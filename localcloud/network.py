@@ -5,6 +5,7 @@ A bridge carries its cloud's id as its alias, so that its owner is known even wh
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import subprocess
@@ -101,14 +102,14 @@ def taken_indexes() -> set[int]:
     networks = [info for link in shown for info in link.get("addr_info", [])]
     taken = {item["local"] + f"/{item['prefixlen']}" for item in networks}
     taken |= {item["dst"] for item in shown if item.get("dst", "default") != "default"}
-    house = ipaddress.ip_network(f"{NET}.0.0/16")
+    house = ipaddress.IPv4Network(f"{NET}.0.0/16")
     indexes: set[int] = set()
     for text in taken:
-        network = ipaddress.ip_interface(text).network
-        if network.prefixlen <= house.prefixlen:
-            continue  # A wide route (a VPN's 10/8) is no use of each of its parts.
-        if network.subnet_of(house):  # type: ignore[arg-type]
-            indexes.add(network.network_address.packed[2])
+        with contextlib.suppress(ValueError):  # Such as a route named `broadcast`.
+            network = ipaddress.IPv4Interface(text).network
+            # A wide route (a VPN's 10/8) is no use of each of its parts.
+            if network.prefixlen > house.prefixlen and network.subnet_of(house):
+                indexes.add(network.network_address.packed[2])
     return indexes
 
 

@@ -84,5 +84,6 @@ umount -l /.host
 rmdir /.host
 
 # Not a wall against an attacker; a mistake in a worker must not reach the machine.
-exec setpriv --bounding-set -sys_module,-sys_rawio,-sys_time,-sys_admin,-mknod,-syslog,-mac_admin,-mac_override \
+cut=-sys_module,-sys_rawio,-sys_time,-sys_admin,-mknod,-syslog,-mac_admin,-mac_override,-linux_immutable
+exec setpriv --bounding-set "$cut" \
     /bin/sh /run/localcloud/machine.sh </dev/null >>/var/log/boot.log 2>&1

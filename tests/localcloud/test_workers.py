@@ -67,6 +67,7 @@ def test_a_worker_is_a_host_of_its_own(two_workers: tuple[RealCloud, dict[str, A
     assert cloud.try_ssh(first, "sudo touch /usr/new").returncode != 0
     assert cloud.try_ssh(first, "sudo sh -c 'echo 1 >/proc/sys/vm/drop_caches'").returncode != 0
     assert host_files() == before
+    assert (cloud.info.state / "nodes").stat().st_mode & 0o077 == 0
     assert cloud.try_ssh(second, "ls /tmp/new /home/mallory").returncode != 0
     assert cloud.try_ssh(first, f"sudo ls {cloud.info.state}").returncode != 0
     assert cloud.try_ssh(first, "sudo sh -c 'mknod /tmp/disk b 254 0 || mount -t tmpfs x /mnt'").returncode != 0
@@ -108,6 +109,8 @@ def test_the_metadata_server_tells_each_worker_who_it_is(two_workers: tuple[Real
     plain = "curl -s -o /dev/null -w '%{http_code}' http://169.254.169.254/computeMetadata/v1/instance/id"
     assert cloud.ssh(first, plain) == "403"
     assert cloud.try_ssh(first, f"{METADATA}/instance/attributes/none").returncode == 22
+    assert json.loads(cloud.ssh(first, f"{METADATA}/instance/attributes/agent-worker-number?alt=json")) == "0"
+    assert "attributes/" in cloud.ssh(first, f"{METADATA}/instance/").splitlines()
 
     waiting = f"{METADATA}/instance/attributes/note?wait_for_change=true\\&timeout_sec=20"
     metadata = {**node["metadata"], "note": "changed"}
