@@ -20,11 +20,12 @@ uptime_seconds() {
 # read_stat PID: p_state p_pgrp p_session p_start of a live process; 1 if there is none.
 # A command name may hold blanks, parentheses and line ends: fields count from the last ")".
 read_stat() {
-  local line=
+  local - line=
+  set -f
   { IFS= read -r -d '' line <"/proc/$1/stat"; } 2>/dev/null
   [[ -n $line ]] || return 1
-  local fields
-  read -r -a fields <<<"${line##*) }"
+  # shellcheck disable=SC2206 # a letter and numbers; a here-string would need a temporary file, and disks fill
+  local fields=(${line##*) })
   p_state=${fields[0]} p_pgrp=${fields[2]} p_session=${fields[3]} p_start=${fields[19]}
   [[ $p_state != Z && $p_state != X ]]
 }

@@ -34,6 +34,11 @@ cut_log() {
   } 8>"$dir/log.lock"
 }
 
+# write_exit_code CODE: into a file that has its place on the disk since the start, as jobs die of full disks.
+write_exit_code() {
+  printf '%-4s\n' "$1" 1<>"$dir/ending" && mv -f "$dir/ending" "$dir/exit_code"
+}
+
 record() { # record STATE EXIT_CODE: status.json, for people; the scripts read pid and exit_code
   printf '{"attempt": "%s", "state": "%s", "exit_code": %s, "pid": %s, "job_pid": %s, "boot": "%s", "uptime": %s}\n' \
     "$attempt" "$1" "$2" "$$" "$job" "$boot" "$(uptime_seconds)" | write_file "$dir/status.json"
@@ -46,10 +51,11 @@ load() { # load FILE: entries NAME=VALUE, each ended by NUL, into the environmen
   done <"$1"
 }
 
+printf '%-4s\n' - >"$dir/ending" || exit 1
 boot=$(boot_id)
 uptime_seconds >"$dir/started/uptime"
 if [[ -e $dir/stop ]]; then # asked to before it began
-  echo 143 | write_file "$dir/exit_code"
+  write_exit_code 143
   exit 0
 fi
 
@@ -82,7 +88,7 @@ cutter=$!
 
 wait "$job"
 code=$?
-printf '%s\n' "$code" | write_file "$dir/exit_code"
+write_exit_code "$code"
 uptime_seconds >"$dir/started/ended"
 kill "$cutter" 2>/dev/null
 wait "$cutter" 2>/dev/null

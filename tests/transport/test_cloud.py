@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from runtime.cloud import LiveSlice, TpuApi
-from runtime.cloud.api import merge_key
+from runtime.cloud.reading import merge_key
 from stack.errors import BadInput, CloudFailed, NotVerified, TpuStackError
 from tests.transport.sshd import free_port
 
@@ -161,6 +161,8 @@ def test_no_slice_several_and_one_that_is_not_ready_are_named(table: Api, client
     table.nodes = [node("a"), node("b")]
     with pytest.raises(BadInput, match="has 2 slices in p/us-east5-b: a, b"):
         client.find_slice("dev")
+    table.nodes = [node("new"), node("old", state="DELETING")]
+    assert client.find_slice("dev").node_id == "new"
     table.nodes = [node(state="PREEMPTED")]
     with pytest.raises(NotVerified, match="slice=tpu-stack-dev: is not READY but PREEMPTED"):
         client.find_slice("dev")
