@@ -50,6 +50,12 @@ read_attempt() {
   [[ $a_pid =~ ^[0-9]+$ && $a_start =~ ^[0-9]+$ && $a_job =~ ^[0-9]+$ && $a_job_start =~ ^[0-9]+$ && -n $a_boot ]]
 }
 
+# recorded_alive PID START, after read_attempt: a process of the record, alive. Pids and start times repeat after a
+# reboot, so only a record of this boot counts.
+recorded_alive() {
+  [[ $a_boot == "$(boot_id)" ]] && same_process "$1" "$2"
+}
+
 # marked DIR: live processes that carry the attempt in their environment, as all its descendants do
 # until they rewrite their own memory (setproctitle). Only our own user's processes can be read.
 marked() {
@@ -66,8 +72,8 @@ marked() {
 members() {
   local dir=$1 pid ours='' own
   own=$(marked "$dir")
-  if read_attempt "$dir" && [[ $a_boot == "$(boot_id)" ]]; then
-    if same_process "$a_pid" "$a_start" || same_process "$a_job" "$a_job_start"; then
+  if read_attempt "$dir"; then
+    if recorded_alive "$a_pid" "$a_start" || recorded_alive "$a_job" "$a_job_start"; then
       ours=1
     else
       for pid in $own; do

@@ -82,7 +82,7 @@ print_status() { # print_status JOB DIR
   if [[ -d $dir ]]; then
     if read_attempt "$dir"; then
       pid=$a_job
-      same_process "$a_pid" "$a_start" && [[ $a_boot == "$(boot_id)" ]] && supervised=true
+      recorded_alive "$a_pid" "$a_start" && supervised=true
     fi
     count=$(members "$dir" | wc -l)
     read -r log_bytes log_time < <(stat -c '%s %Y' "$dir/log" 2>/dev/null)
@@ -196,7 +196,7 @@ stop() {
   if ((${#left[@]})); then
     # The group first, in one call, so that none of it sees its siblings die before it is told itself.
     local told=0 pid
-    if read_attempt "$dir" && same_process "$a_job" "$a_job_start"; then
+    if read_attempt "$dir" && recorded_alive "$a_job" "$a_job_start"; then
       kill -s "$signal" -- "-$a_job" 2>/dev/null && told=$a_job
     fi
     for pid in "${left[@]}"; do
@@ -205,7 +205,7 @@ stop() {
     printf 'STOPPING %s\n' "${#left[@]}"
   elif [[ $state == starting ]]; then
     printf 'STOPPING 0\n' # the supervisor looks for the stop file before it begins
-  elif read_attempt "$dir" && [[ $a_boot == "$(boot_id)" ]] && same_process "$a_pid" "$a_start"; then
+  elif read_attempt "$dir" && recorded_alive "$a_pid" "$a_start"; then
     printf 'STOPPING 0\n' # the supervisor is writing down how it ended
   else
     printf 'STOPPED\n'

@@ -59,12 +59,20 @@ def test_what_a_job_leaves_running_at_its_end_is_ended(worker: Sshd, connection:
 
 
 @contextlib.contextmanager
-def stranger(**environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(["sleep", "300"], start_new_session=True, env={**os.environ, **environment})
+def stranger() -> Iterator[subprocess.Popen[bytes]]:
+    """A session that is none of ours: a leader, and a child in a group of its own."""
+    leader = ["bash", "-c", "set -m; sleep 300 & wait"]
+    process = subprocess.Popen(leader, start_new_session=True)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    await_true(lambda: children.read_text().split())
+    child = int(children.read_text().split()[0])
     try:
         yield process
+        assert alive(child)
     finally:
-        process.kill()
+        for pid in (child, process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.wait()
 
 
