@@ -37,6 +37,10 @@ class Subnet:
     def address(self, octet: int) -> str:
         return f"{NET}.{self.index}.{octet}"
 
+    def hardware_address(self, octet: int) -> str:
+        """Of the one who has ``address(octet)``: always the same, so that no neighbour remembers another's."""
+        return f"02:e7:0a:e7:{self.index:02x}:{octet:02x}"
+
     def interface(self, octet: int) -> str:
         """The host's end of a worker's cable; at most 15 characters, the kernel's limit."""
         return f"{self.bridge}w{octet}"
@@ -45,7 +49,9 @@ class Subnet:
 def create_bridge(subnet: Subnet, cloud_id: str) -> None:
     """Make the bridge, or mend what is there of it."""
     if subnet.bridge not in links():
-        _batch(f"link add {subnet.bridge} type bridge")
+        # With an address of its own: a bridge without one takes the lowest of its cables', and each time it changes,
+        # running workers send their answers to the old one for seconds.
+        _batch(f"link add {subnet.bridge} address {subnet.hardware_address(1)} type bridge")
     _batch(
         f"link set {subnet.bridge} alias {cloud_id}",
         f"address replace {subnet.gateway}/24 dev {subnet.bridge}",
@@ -58,7 +64,7 @@ def plug_in(subnet: Subnet, octet: int, pid: int) -> None:
     interface = subnet.interface(octet)
     unplug(subnet, octet)
     _batch(
-        f"link add {interface} type veth peer name eth0 netns {pid}",
+        f"link add {interface} type veth peer name eth0 address {subnet.hardware_address(octet)} netns {pid}",
         f"link set {interface} master {subnet.bridge} up",
     )
 

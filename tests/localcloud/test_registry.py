@@ -45,6 +45,18 @@ def test_a_cloud_gets_back_what_it_had(tmp_path: Path, cloud_id: str) -> None:
     assert network.links()["tpulc252"] == cloud_id
 
 
+def test_a_bridge_keeps_its_address_when_cables_come_and_go(tmp_path: Path, cloud_id: str) -> None:
+    subnet = registry.claim(tmp_path, cloud_id)
+    address = Path(f"/sys/class/net/{subnet.bridge}/address")
+    before = address.read_text()
+    cable = ["ip", "link", "add", subnet.interface(9), "address", "02:00:00:00:00:01", "type", "veth"]
+    subprocess.run([*cable, "peer", "name", f"{subnet.interface(9)}p"], check=True)
+    subprocess.run(["ip", "link", "set", subnet.interface(9), "master", subnet.bridge, "up"], check=True)
+    assert address.read_text() == before
+    network.unplug(subnet, 9)
+    assert address.read_text() == before
+
+
 def test_a_lost_register_is_read_from_the_bridges(
     tmp_path: Path, cloud_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
