@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from runtime.jobs.remote import no_answer
 from runtime.transport import Connection, Fleet, Outcome
 from runtime.transport.scripts import run_script
-from stack.errors import Refused
+from stack.errors import Blocked
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class Blocker:
     user: str | None = None
     argv: tuple[str, ...] = ()
 
-    def error(self) -> Refused:
+    def error(self) -> Blocked:
         """The blocker as the error that a command ends with."""
         cure = {
             "disk": "Make room on it",
             "memory": "End what uses it",
             "clock": "Set its clock: sudo timedatectl set-ntp true",
         }.get(self.gate.split()[0], "End it, or set another port" if self.gate.startswith("port") else "End it")
-        return Refused(f"{self.gate}: {self.why}", key="worker", value=self.worker, cure=cure)
+        return Blocked(f"{self.gate}: {self.why}", key="worker", value=self.worker, cure=cure)
 
 
 @dataclass(frozen=True)

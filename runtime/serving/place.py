@@ -32,6 +32,9 @@ GIB = 1024**3
 ENVIRONMENT_BYTES = 3 * GIB
 """Room for an engine's environment while it is built beside the old one (sglang-jax 0.0.2: 0.9 GB on CPU)."""
 
+PATIENCE = 8.0
+"""Seconds for ports and chips to come free: what was just stopped takes a moment to let go of them."""
+
 HUB_MARGIN = 2.2
 """Bytes on disk for a byte of bfloat16 weights that the Hub sends: the download, and some room."""
 
@@ -84,7 +87,7 @@ def clear_the_way(session: Session, plan: LaunchPlan, intent: Intent) -> None:
     from runtime.jobs import await_gates
 
     gates = {worker: _gates(plan, intent, worker) for worker in session.fleet.workers}
-    reports = values(await_gates(session.fleet, gates))
+    reports = values(await_gates(session.fleet, gates, patience=PATIENCE))
     raise_all(blocker.error() for report in reports.values() for blocker in report.blockers)
 
 

@@ -98,19 +98,19 @@ def test_a_dead_scheduler_is_named_though_health_still_answers(stack: Project) -
     assert any(reason.startswith("worker 2: process:") for reason in verified.document["reasons"])
 
 
-def test_a_deploy_rebuilds_what_was_broken_on_one_worker(stack: Project, server: Any) -> None:
+def test_a_deploy_rebuilds_what_was_broken_on_one_worker(stack: Project, main_job: Any) -> None:
     stack.on_worker(2, f"rm -r {ENVIRONMENT}/lib/python3.12/site-packages/sgl_jax/srt/managers")
     deployed = stack.invoke("deploy", "--json")
     assert deployed.code == 0, deployed.err
-    assert deployed.document["attempt"] != server["attempt"]
+    assert deployed.document["attempt"] != main_job["attempt"]
     assert "worker 2  environment  built" in deployed.err
     assert "worker 1  environment  whole" in deployed.err
     assert serves_tokens(deployed.document)
 
 
-@pytest.mark.usefixtures("server")
+@pytest.mark.usefixtures("main_job")
 def test_a_stranger_on_the_port_is_named_and_left_alone(stack: Project) -> None:
-    assert stack.invoke("stop", "--json").document["stopped"] == ["server-llm"]
+    assert stack.invoke("stop").code == 0
     marker = "stranger-on-the-port"
     stack.on_worker(
         3,
