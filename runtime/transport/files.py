@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import posixpath
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -133,9 +135,22 @@ def local_digests(folder: Path) -> dict[str, str]:
             continue
         if "\n" in name:
             raise BadInput("has a line's end in its name", key="file", value=repr(name), cure="Rename it")
-        with path.open("rb") as file:
-            found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        status = path.stat()
+        with _HASHING:
+            found[name] = _digest(path, status.st_size, status.st_mtime_ns)
     return found
+
+
+_HASHING = threading.Lock()
+"""One thread a worker syncs the same folder: the first one hashes, the others find it done."""
+
+
+@functools.lru_cache(maxsize=4096)
+def _digest(path: Path, size: int, changed: int) -> str:
+    """SHA-256 of a file; size and time of change are part of the key, so a changed file is hashed anew."""
+    del size, changed
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remote_digests(connection: Connection, remote: str) -> dict[str, tuple[str, int]]:
