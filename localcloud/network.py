@@ -9,11 +9,13 @@ import contextlib
 import ipaddress
 import json
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 CLOUDS = 256
 NET = "10.231"
+DELETE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -120,11 +122,16 @@ def taken_indexes() -> set[int]:
 
 
 def _delete(interface: str) -> None:
-    done = subprocess.run(  # noqa: S603 - fixed program, names made here
-        ["/usr/sbin/ip", "link", "delete", interface], capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0 and "Cannot find device" not in done.stderr:
-        raise OSError(f"ip link delete {interface}: {done.stderr.strip()}")
+    """Take an interface away. The kernel may be doing so itself, because a cable's other end has gone."""
+    until = time.monotonic() + DELETE_SECONDS
+    while Path(f"/sys/class/net/{interface}").exists():
+        done = subprocess.run(  # noqa: S603 - fixed program, names made here
+            ["/usr/sbin/ip", "link", "delete", interface], capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            if time.monotonic() > until:
+                raise OSError(f"ip link delete {interface}: {done.stderr.strip()}")
+            time.sleep(0.01)
 
 
 def _batch(*commands: str) -> None:

@@ -42,9 +42,15 @@ class TpuClient:
             operation = self.call("GET", operation["name"])
         return operation
 
+    def done(self, operation: dict[str, Any]) -> dict[str, Any]:
+        """The operation, ended well."""
+        ended = self.wait(operation)
+        assert "error" not in ended, ended["error"]
+        return ended
+
     def create(self, node_id: str = "n", **fields: Any) -> dict[str, Any]:
         """A node of ``fields``, made and ready; the GET of it."""
-        self.wait(self.begin(node_id, **fields))
+        self.done(self.begin(node_id, **fields))
         return self.node(node_id)
 
     def begin(self, node_id: str = "n", **fields: Any) -> dict[str, Any]:
@@ -58,7 +64,7 @@ class TpuClient:
         return node
 
     def patch(self, mask: str, node_id: str = "n", **fields: Any) -> dict[str, Any]:
-        return self.wait(self.call("PATCH", f"{self.parent}/nodes/{node_id}", fields, updateMask=mask))
+        return self.done(self.call("PATCH", f"{self.parent}/nodes/{node_id}", fields, updateMask=mask))
 
     def delete(self, node_id: str = "n") -> dict[str, Any]:
-        return self.wait(self.call("DELETE", f"{self.parent}/nodes/{node_id}"))
+        return self.done(self.call("DELETE", f"{self.parent}/nodes/{node_id}"))

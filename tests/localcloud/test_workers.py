@@ -173,9 +173,9 @@ def test_a_stopped_worker_keeps_its_files_and_host_key_and_a_reboot_too(real_clo
     key = host_key()
     cloud.ssh(address, "echo mine >file")
     path = f"{cloud.client.parent}/nodes/n"
-    cloud.client.wait(cloud.client.call("POST", f"{path}:stop", {}))
+    cloud.client.done(cloud.client.call("POST", f"{path}:stop", {}))
     assert cloud.try_ssh(address, "true").returncode == 255
-    cloud.client.wait(cloud.client.call("POST", f"{path}:start", {}))
+    cloud.client.done(cloud.client.call("POST", f"{path}:start", {}))
     assert cloud.ssh(address, "cat file").strip() == "mine"
     assert host_key() == key
 
