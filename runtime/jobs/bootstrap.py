@@ -169,6 +169,7 @@ def _ensure_on(
 
 def _await_end(connection: Connection, spec: JobSpec, progress: Progress, end: float) -> JobStatus:
     shown = ""
+    pause = 0.5
     while True:
         status = status_on(connection, spec.job, spec.attempt)
         if status.state.over:
@@ -182,7 +183,8 @@ def _await_end(connection: Connection, spec: JobSpec, progress: Progress, end: f
         if lines and lines != shown:
             shown = lines
             progress.worker(connection.worker, "environment", shown.removeprefix("[bootstrap] ")[:120])
-        time.sleep(0.5)
+        time.sleep(pause)
+        pause = min(2.0, pause * 1.5)  # each look costs processor time that the build itself wants
 
 
 def _failed(connection: Connection, spec: JobSpec, status: JobStatus) -> NotVerified:

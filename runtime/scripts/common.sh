@@ -5,11 +5,8 @@ umask 077
 stack_home=$HOME/.tpu-stack
 format=1
 
-boot_id() {
-  local id=
-  { read -r id </proc/sys/kernel/random/boot_id; } 2>/dev/null
-  printf '%s' "${id:-unknown}"
-}
+this_boot=unknown
+{ read -r this_boot </proc/sys/kernel/random/boot_id; } 2>/dev/null
 
 uptime_seconds() {
   local up
@@ -53,41 +50,36 @@ read_attempt() {
 # recorded_alive PID START, after read_attempt: a process of the record, alive. Pids and start times repeat after a
 # reboot, so only a record of this boot counts.
 recorded_alive() {
-  [[ $a_boot == "$(boot_id)" ]] && same_process "$1" "$2"
+  [[ $a_boot == "$this_boot" ]] && same_process "$1" "$2"
 }
 
-# marked DIR: live processes that carry the attempt in their environment, as all its descendants do
-# until they rewrite their own memory (setproctitle). Only our own user's processes can be read.
-marked() {
-  local pid
-  grep -lszxF "TPU_STACK_ATTEMPT_DIR=$1" /proc/[0-9]*/environ 2>/dev/null | while IFS=/ read -r _ _ pid _; do
-    read_stat "$pid" && printf '%s\n' "$pid"
-  done
-}
-
-# members DIR: the attempt's live processes, one a line, without the supervisor's process group.
-# A session's number is not given away while one process is in it. So if one member is surely ours (the
-# recorded supervisor or job by pid and start time, or one that carries the attempt's mark), all are;
-# if none is, the number may by now be a stranger's and nothing of that session is touched.
-members() {
-  local dir=$1 pid ours='' own
-  own=$(marked "$dir")
-  if read_attempt "$dir"; then
+# find_members DIR: the attempt's live processes into the array members, without the supervisor's process group.
+# - Those that carry the attempt in their environment, as all its descendants do until they rewrite their own
+#   memory (setproctitle). Only our own user's processes can be read.
+# - Those of its session. A session's number is not given away while one process is in it. So if one member is
+#   surely ours (the recorded supervisor or job, or one that carries the mark), all are; if none is, the number
+#   may by now be a stranger's and nothing of that session counts.
+# Forks once: it runs at every look at a worker, beside servers that need the processor.
+find_members() {
+  local pid ours=''
+  local -A seen=()
+  while IFS=/ read -r _ _ pid _; do
+    read_stat "$pid" && seen[$pid]=$p_session
+  done < <(grep -lszxF "TPU_STACK_ATTEMPT_DIR=$1" /proc/[0-9]*/environ 2>/dev/null)
+  if read_attempt "$1"; then
     if recorded_alive "$a_pid" "$a_start" || recorded_alive "$a_job" "$a_job_start"; then
       ours=1
     else
-      for pid in $own; do
-        read_stat "$pid" && [[ $p_session == "$a_pid" ]] && ours=1
+      for pid in "${!seen[@]}"; do
+        [[ ${seen[$pid]} == "$a_pid" ]] && ours=1
       done
     fi
-  fi
-  {
-    printf '%s\n' "$own"
     if [[ -n $ours ]]; then
       for pid in /proc/[0-9]*; do
         pid=${pid#/proc/}
-        read_stat "$pid" && [[ $p_session == "$a_pid" && $p_pgrp != "$a_pid" ]] && printf '%s\n' "$pid"
+        read_stat "$pid" && [[ $p_session == "$a_pid" && $p_pgrp != "$a_pid" ]] && seen[$pid]=$p_session
       done
     fi
-  } | sort -un | sed '/^$/d'
+  fi
+  members=("${!seen[@]}")
 }

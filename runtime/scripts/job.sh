@@ -64,7 +64,7 @@ attempt_state() {
     else
       state=starting
     fi
-  elif [[ $a_boot != "$(boot_id)" ]]; then
+  elif [[ $a_boot != "$this_boot" ]]; then
     state=lost why="the worker was rebooted"
   elif same_process "$a_job" "$a_job_start" || same_process "$a_pid" "$a_start"; then
     state=running
@@ -84,7 +84,8 @@ print_status() { # print_status JOB DIR
       pid=$a_job
       recorded_alive "$a_pid" "$a_start" && supervised=true
     fi
-    count=$(members "$dir" | wc -l)
+    find_members "$dir"
+    count=${#members[@]}
     read -r log_bytes log_time < <(stat -c '%s %Y' "$dir/log" 2>/dev/null)
     { read -r kept dropped <"$dir/log.cut"; } 2>/dev/null
     [[ -n $log_time ]] && age=$((EPOCHSECONDS - log_time))
@@ -126,7 +127,8 @@ others_running() { # refuse while another attempt that holds chips is alive
     dir=$jobs/$(basename "$(dirname "$current")")/attempts/$(basename "$(readlink "$current")")
     [[ $dir != "$1" && -e $dir/holds_chips ]] || continue
     attempt_state "$dir"
-    if [[ $state == running || $state == starting || -n $(members "$dir") ]]; then
+    find_members "$dir"
+    if [[ $state == running || $state == starting ]] || ((${#members[@]})); then
       refuse "$(basename "$(dirname "$current")") attempt ${dir##*/} runs here: stop it first"
     fi
   done
@@ -137,7 +139,8 @@ prune() { # keep the ten newest attempts (ULIDs sort by time), and what a killed
   find "$1" -maxdepth 1 -name 'incoming.*' -mmin +10 -exec rm -rf {} +
   for dir in $(printf '%s\n' "$1"/attempts/* | sort -r | tail -n +11); do
     attempt_state "$dir"
-    [[ $state == running || $state == starting || -n $(members "$dir") ]] || rm -rf "$dir"
+    find_members "$dir"
+    [[ $state == running || $state == starting ]] || ((${#members[@]})) || rm -rf "$dir"
   done
 }
 
@@ -183,26 +186,26 @@ launch() {
 }
 
 stop() {
-  local signal=$3 left
+  local signal=$3
   open_home
   take_lock
   resolve "$1" "$2"
   [[ -d $dir ]] || { printf 'ABSENT\n' && exit 0; }
   attempt_state "$dir"
-  mapfile -t left < <(members "$dir")
+  find_members "$dir"
   if [[ $state == running || $state == starting ]]; then
     : >"$dir/stop"
   fi
-  if ((${#left[@]})); then
+  if ((${#members[@]})); then
     # The group first, in one call, so that none of it sees its siblings die before it is told itself.
     local told=0 pid
     if read_attempt "$dir" && recorded_alive "$a_job" "$a_job_start"; then
       kill -s "$signal" -- "-$a_job" 2>/dev/null && told=$a_job
     fi
-    for pid in "${left[@]}"; do
+    for pid in "${members[@]}"; do
       read_stat "$pid" && [[ $p_pgrp != "$told" ]] && kill -s "$signal" "$pid" 2>/dev/null
     done
-    printf 'STOPPING %s\n' "${#left[@]}"
+    printf 'STOPPING %s\n' "${#members[@]}"
   elif [[ $state == starting ]]; then
     printf 'STOPPING 0\n' # the supervisor looks for the stop file before it begins
   elif read_attempt "$dir" && recorded_alive "$a_pid" "$a_start"; then

@@ -18,13 +18,13 @@ read_lease() { # sets l_token l_holder l_attempt l_left; 1 if nobody holds it
   { read -r l_token l_holder l_attempt boot end length <"$file"; } 2>/dev/null
   [[ $l_token && ${end-} =~ ^[0-9]+$ && ${length-} =~ ^[0-9]+$ ]] || return 1
   # After a reboot its holder may well be alive: it has one more length, counted from the boot.
-  [[ $boot == "$(boot_id)" ]] || end=$length
+  [[ $boot == "$this_boot" ]] || end=$length
   l_left=$((end - $(uptime_seconds)))
   ((l_left > 0))
 }
 
 write_lease() { # write_lease TOKEN HOLDER ATTEMPT SECONDS
-  printf '%s %s %s %s %s %s\n' "$1" "$2" "$3" "$(boot_id)" "$(($(uptime_seconds) + $4))" "$4" | write_file "$file"
+  printf '%s %s %s %s %s %s\n' "$1" "$2" "$3" "$this_boot" "$(($(uptime_seconds) + $4))" "$4" | write_file "$file"
 }
 
 mkdir -p "$stack_home" && exec 9>"$stack_home/lease.lock" && flock -w 10 9 || exit 1

@@ -30,9 +30,15 @@ number_in() { # number_in FILE: REPLY is the number that it holds, or null
   [[ $REPLY =~ ^[0-9]+$ ]] || REPLY=null
 }
 
+count_ours() { # own: the attempt's processes, one a line
+  local IFS=$'\n'
+  find_members "$dir"
+  own="${members[*]}"
+}
+
 is_ours() { # is_ours PID: one of the attempt, also if it was started since we counted
   [[ $'\n'$own$'\n' == *$'\n'$1$'\n'* ]] && return
-  own=$(members "$dir")
+  count_ours
   [[ $'\n'$own$'\n' == *$'\n'$1$'\n'* ]]
 }
 
@@ -164,10 +170,10 @@ look_at_log() {
 devices=null
 [[ ! -s $dir/devices.json ]] || { quote "$(<"$dir/devices.json")" 1000 && devices=$REPLY; }
 
-own=$(members "$dir")
+count_ours
 look_at_processes
 supervised=false
-read_attempt "$dir" && [[ $a_boot == "$(boot_id)" ]] && same_process "$a_pid" "$a_start" && supervised=true
+read_attempt "$dir" && recorded_alive "$a_pid" "$a_start" && supervised=true
 started=false
 [[ ! -d $dir/started ]] || started=true
 number_in "$dir/exit_code" && exit_code=$REPLY

@@ -41,7 +41,7 @@ write_exit_code() {
 
 record() { # record STATE EXIT_CODE: status.json, for people; the scripts read pid and exit_code
   printf '{"attempt": "%s", "state": "%s", "exit_code": %s, "pid": %s, "job_pid": %s, "boot": "%s", "uptime": %s}\n' \
-    "$attempt" "$1" "$2" "$$" "$job" "$boot" "$(uptime_seconds)" | write_file "$dir/status.json"
+    "$attempt" "$1" "$2" "$$" "$job" "$this_boot" "$(uptime_seconds)" | write_file "$dir/status.json"
 }
 
 load() { # load FILE: entries NAME=VALUE, each ended by NUL, into the environment
@@ -52,7 +52,6 @@ load() { # load FILE: entries NAME=VALUE, each ended by NUL, into the environmen
 }
 
 printf '%-4s\n' - >"$dir/ending" || exit 1
-boot=$(boot_id)
 uptime_seconds >"$dir/started/uptime"
 if [[ -e $dir/stop ]]; then # asked to before it began
   write_exit_code 143
@@ -75,13 +74,13 @@ set +m
 read_stat "$$" && start=$p_start
 read_stat "$job" || p_start=0 # gone already: a start time that no process has
 job_start=$p_start
-printf '%s %s %s %s %s\n' "$$" "$start" "$job" "$job_start" "$boot" | write_file "$dir/pid"
+printf '%s %s %s %s %s\n' "$$" "$start" "$job" "$job_start" "$this_boot" | write_file "$dir/pid"
 record running null
 
 (
   while same_process "$job" "$job_start"; do
     cut_log
-    sleep 1
+    sleep 2
   done
 ) </dev/null >/dev/null 2>&1 &
 cutter=$!
@@ -94,13 +93,14 @@ kill "$cutter" 2>/dev/null
 wait "$cutter" 2>/dev/null
 
 # An attempt ends as a whole: what its main process left running would hold the chips and the ports.
-left=$(members "$dir" | wc -l)
+find_members "$dir"
+left=${#members[@]}
 ((left == 0)) || printf '[tpu-stack] %s processes were left running: ending them\n' "$left" >>"$dir/log"
 for signal in TERM KILL; do
   for _ in {1..50}; do
-    mapfile -t left < <(members "$dir")
-    ((${#left[@]})) || break 2
-    kill -s "$signal" "${left[@]}" 2>/dev/null
+    find_members "$dir"
+    ((${#members[@]})) || break 2
+    kill -s "$signal" "${members[@]}" 2>/dev/null
     sleep 0.1
   done
 done
