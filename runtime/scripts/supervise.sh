@@ -78,9 +78,10 @@ printf '%s %s %s %s %s\n' "$$" "$start" "$job" "$job_start" "$this_boot" | write
 record running null
 
 (
+  exec 7<> <(:) # a pipe that nothing comes through: a pause without a process of its own, which would outlive us
   while same_process "$job" "$job_start"; do
     cut_log
-    sleep 2
+    read -r -t 2 -u 7
   done
 ) </dev/null >/dev/null 2>&1 &
 cutter=$!
