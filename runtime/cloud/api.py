@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from runtime.cloud.client import base_of, default_credentials, open_client, patient_retry
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 CALL_SECONDS = 20.0
 KEYS = "ssh-keys"
 """The metadata key that Google's guest agent reads login keys from: lines of ``USER:TYPE BASE64 COMMENT``."""
+
+YOUNG_SECONDS = 180
+"""After its creation, while a slice may not have published everything yet."""
 
 GOING = ("DELETING", "PREEMPTED", "TERMINATED")
 
@@ -50,8 +54,17 @@ class TpuApi:
     def parent(self) -> str:
         return f"projects/{self.project}/locations/{self.zone}"
 
-    def find_slice(self, stack: str) -> LiveSlice:
+    def find_slice(
+        self,
+        stack: str,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> LiveSlice:
         """The stack's slice, by its label, with every worker and the host keys it published.
+
+        A worker's guest agent publishes them some time after the node is READY, so those of a young slice are
+        waited for. A slice that never publishes any is returned as it is: the transport then refuses.
 
         Raises:
             BadInput: there is no such slice, or more than one.
@@ -68,7 +81,14 @@ class TpuApi:
             raise NotVerified(f"is not READY but {node.state.name}", key="slice", value=name, cure=cure)
         if not node.network_endpoints:
             raise NotVerified("lists no worker (networkEndpoints is empty)", key="slice", value=name, cure="Look at it")
-        return live_slice(node, self._guest_attributes(node), self.project, self.zone)
+        found = live_slice(node, self._guest_attributes(node), self.project, self.zone)
+        for _ in range(YOUNG_SECONDS // 2):  # counted, too: this machine's clock may be wrong
+            young = found.create_time is not None and (now() - found.create_time).total_seconds() < YOUNG_SECONDS
+            if not young or all(worker.host_keys for worker in found.workers):
+                break
+            sleep(2.0)
+            found = live_slice(node, self._guest_attributes(node), self.project, self.zone)
+        return found
 
     def get_slice(self, name: str) -> LiveSlice:
         """The slice of this full resource name as it is now: what is compared before and after a fan-out.

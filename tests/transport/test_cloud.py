@@ -6,6 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -180,6 +181,26 @@ def test_zero_workers_is_an_error_and_not_a_slice(table: Api, client: TpuApi) ->
 def test_hidden_guest_attributes_are_no_host_keys_and_no_failure(table: Api, client: TpuApi, answer: Answer) -> None:
     table.attributes = answer
     assert [worker.host_keys for worker in client.find_slice("dev").workers] == [(), ()]
+
+
+def test_host_keys_that_a_young_slice_publishes_late_are_waited_for(table: Api, client: TpuApi) -> None:
+    table.attributes = (200, {"guestAttributes": []})
+    pauses: list[float] = []
+    moment = datetime(2026, 8, 1, 10, 1, tzinfo=UTC)
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            table.attributes = (200, ATTRIBUTES)
+
+    found = client.find_slice("dev", now=lambda: moment + timedelta(seconds=sum(pauses)), sleep=sleep)
+    assert all(worker.host_keys for worker in found.workers)
+    assert len(pauses) == 3
+
+    table.attributes = (200, {"guestAttributes": []})
+    found = client.find_slice("dev", now=lambda: moment + timedelta(seconds=sum(pauses)), sleep=pauses.append)
+    assert not any(worker.host_keys for worker in found.workers)
+    assert 100 < sum(pauses) < 180
 
 
 def test_the_login_key_is_merged_and_everything_else_stays(table: Api, client: TpuApi) -> None:
