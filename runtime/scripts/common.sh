@@ -17,7 +17,7 @@ uptime_seconds() {
 # read_stat PID: p_state p_pgrp p_session p_start of a live process; 1 if there is none.
 # A command name may hold blanks, parentheses and line ends: fields count from the last ")".
 read_stat() {
-  local - line=
+  local - line='' IFS=' '
   set -f
   { IFS= read -r -d '' line <"/proc/$1/stat"; } 2>/dev/null
   [[ -n $line ]] || return 1

@@ -31,8 +31,8 @@ number_in() { # number_in FILE: REPLY is the number that it holds, or null
 }
 
 count_ours() { # own: the attempt's processes, one a line
+  find_members "$dir" # before IFS is changed: bash's local reaches into what is called
   local IFS=$'\n'
-  find_members "$dir"
   own="${members[*]}"
 }
 
