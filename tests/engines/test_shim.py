@@ -22,7 +22,12 @@ def device_count(): return 8
 def local_device_count(): return 4
 """
 TREE_UTIL = "def register_pytree_node_class(cls): raise ValueError('Duplicate registration')\n"
-SCHEDULER = "def create_device_mesh(*, size): return ('mesh', size)\n"
+SCHEDULER = """
+def create_device_mesh(*, size): return ('mesh', size)
+class Scheduler:
+    batches = ["work", None]
+    def get_next_batch_to_run(self): return self.batches.pop(0)
+"""
 NATIVE = """
 from jax.tree_util import register_pytree_node_class
 @register_pytree_node_class
@@ -81,6 +86,20 @@ def test_the_two_defects_off_the_tpu_are_mended_and_said(site: Path) -> None:
     assert "tolerated: Duplicate registration" in done.stderr
     done = run(site, "from sgl_jax.srt.layers import sampler; print(sampler.path())")
     assert done.stdout == "True\n", done.stderr
+
+
+@pytest.mark.parametrize(("platform", "rests"), [("cpu", 1), ("tpu", 0)])
+def test_a_scheduler_without_work_rests_off_the_tpu_and_one_with_work_does_not(
+    site: Path, platform: str, rests: int
+) -> None:
+    code = (
+        "import time; naps = []; time.sleep = naps.append\n"
+        "from sgl_jax.srt.managers.scheduler import Scheduler\n"
+        "scheduler = Scheduler()\n"
+        "first = scheduler.get_next_batch_to_run(), len(naps)\n"
+        "print(first, scheduler.get_next_batch_to_run(), len(naps))"
+    )
+    assert run(site, code, platform).stdout == f"('work', 0) None {rests}\n"
 
 
 def test_the_registration_is_put_back(site: Path) -> None:

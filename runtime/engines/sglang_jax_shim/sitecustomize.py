@@ -1,13 +1,15 @@
 """Runs at the start of every Python process of a sglang-jax server, and mends and watches it from outside.
 
 On PYTHONPATH of the server, so that children that it spawns inherit it; the installed wheel stays as it is.
-Three things, each on the import of the module that it is about:
+Four things, each on the import of the module that it is about:
 
 - every platform: what JAX sees inside the scheduler is written to ``devices.json`` in the attempt's folder,
   right after jax.distributed has joined (a worker that fell back to CPU or joined nobody shows there);
 - off the TPU, ``native_backend`` of 0.0.2 registers a class that flax has registered already: tolerated;
 - off the TPU, ``sampler`` of 0.0.2 unpacks a 3-tuple into 2 on its own path: made to take the TPU's, which is
-  pure jax.numpy.
+  pure jax.numpy;
+- off the TPU, a scheduler that has nothing to do rests for some milliseconds: its loop polls without rest, and
+  here ranks share the few cores that the others compile on.
 
 Nothing here may break a server: what cannot be done is said in the log, and the server goes on. It hides a
 sitecustomize of the system's, of which Debian's (a crash reporter) is the only one we know.
@@ -24,6 +26,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+IDLE_SECONDS = 0.005
 ON_TPU = os.environ.get("JAX_PLATFORMS", "tpu") == "tpu"
 
 
@@ -69,6 +72,21 @@ def watch_scheduler(execute: Callable[[ModuleType], None], module: ModuleType) -
         return lay_mesh(*arguments, **options)
 
     module.create_device_mesh = recorded  # type: ignore[attr-defined]
+    if not ON_TPU:
+        rest_when_idle(module.Scheduler)
+
+
+def rest_when_idle(scheduler: Any) -> None:
+    """Let the loop of ``scheduler`` rest whenever there is no batch to run."""
+    next_batch = scheduler.get_next_batch_to_run
+
+    def rested(self: Any) -> Any:
+        batch = next_batch(self)
+        if batch is None:
+            time.sleep(IDLE_SECONDS)
+        return batch
+
+    scheduler.get_next_batch_to_run = rested
 
 
 def tolerate_registered_class(execute: Callable[[ModuleType], None], module: ModuleType) -> None:
