@@ -6,6 +6,7 @@ embedded cloud.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -122,8 +123,7 @@ class Sshd:
         """Stop listening and cut every connection; what was started over them goes on."""
         if self._process is None:
             return
-        for pid in self.sessions():
-            os.kill(pid, signal.SIGKILL)
+        self.cut()
         self._process.kill()
         self._process.wait()
         self._process = None
@@ -147,7 +147,8 @@ class Sshd:
     def cut(self) -> None:
         """Cut every connection; the server goes on."""
         for pid in self.sessions():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ended by itself
+                os.kill(pid, signal.SIGKILL)
 
     def settings(self, **changes: object) -> ConnectionSettings:
         values: dict[str, object] = {
