@@ -73,6 +73,14 @@ class Console:
         raise SystemExit(outcome.exit_code)
 
 
+def failure(error: TpuStackError, document: dict[str, Any] | None = None) -> Outcome:
+    """The outcome of a command that ended in ``error``: one line for each fault that it holds."""
+    if isinstance(error, Several):
+        return Outcome(document or {}, exit_code=error.worst_exit_code, errors=error.faults)
+    faults = error.faults if isinstance(error, BadInputs) else (error,)
+    return Outcome(document or {}, exit_code=error.exit_code, errors=faults)
+
+
 def run_command(command: Callable[[Console], Outcome], *, as_json: bool) -> NoReturn:
     """Run ``command`` and exit: 0, 1, 2, 3 as design says, 130 when interrupted.
 
@@ -81,12 +89,8 @@ def run_command(command: Callable[[Console], Outcome], *, as_json: bool) -> NoRe
     console = Console(as_json=as_json)
     try:
         outcome = command(console)
-    except BadInputs as error:
-        outcome = Outcome(exit_code=error.exit_code, errors=error.faults)
-    except Several as error:
-        outcome = Outcome(exit_code=error.worst_exit_code, errors=error.faults)
     except TpuStackError as error:
-        outcome = Outcome(exit_code=error.exit_code, errors=(error,))
+        outcome = failure(error)
     except KeyboardInterrupt:
         outcome = Outcome(exit_code=EXIT_INTERRUPTED, errors=(TpuStackError("interrupted"),))
     except BrokenPipeError:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from commands.console import EXIT_DONE, EXIT_FAILED, Console, Outcome
+from commands.console import EXIT_DONE, EXIT_FAILED, EXIT_TRY_AGAIN, Console, Outcome, failure
 from commands.context import open_stack
-from stack.errors import NotVerified
+from stack.errors import NotVerified, TpuStackError
 
 if TYPE_CHECKING:
     from runtime.serving.deploy import Served
@@ -36,11 +36,18 @@ def deploy(console: Console, options: DeployOptions) -> Outcome:
 
     attempt = checked_attempt(options.attempt) if options.attempt else new_attempt()
     intent = intend(target.config, model_cache(), model=options.model)
-    with (
-        console.progress() as progress,
-        open_session(target.config, progress, accept_host_key=options.accept_host_key) as session,
-    ):
-        served = deploy_server(session, intent, attempt, progress, evidence=target.root)
+    try:
+        with (
+            console.progress() as progress,
+            open_session(target.config, progress, accept_host_key=options.accept_host_key) as session,
+        ):
+            served = deploy_server(session, intent, attempt, progress, evidence=target.root)
+    except TpuStackError as error:
+        outcome = failure(error, {"verified": False, "attempt": attempt})
+        if outcome.exit_code == EXIT_TRY_AGAIN:
+            # It may have been launched: the same attempt said again joins it instead of starting a second one.
+            console.line(f"  to go on with it, say the same again with --attempt {attempt}")
+        return outcome
     return outcome_of(target.config, served)
 
 
