@@ -34,9 +34,14 @@ cut_log() {
   } 8>"$dir/log.lock"
 }
 
-# write_exit_code CODE: into a file that has its place on the disk since the start, as jobs die of full disks.
-write_exit_code() {
-  printf '%-4s\n' "$1" 1<>"$dir/ending" && mv -f "$dir/ending" "$dir/exit_code"
+# reserve NAME, settle NAME TEXT: a file that has its place on the disk before the job starts, and appears whole when
+# it is written. Jobs fill disks, and it is then that their end must be known.
+reserve() {
+  printf '%-120s\n' - >"$dir/$1.reserved"
+}
+
+settle() {
+  printf '%-120s\n' "$2" 1<>"$dir/$1.reserved" && mv -f "$dir/$1.reserved" "$dir/$1"
 }
 
 record() { # record STATE EXIT_CODE: status.json, for people; the scripts read pid and exit_code
@@ -51,10 +56,10 @@ load() { # load FILE: entries NAME=VALUE, each ended by NUL, into the environmen
   done <"$1"
 }
 
-printf '%-4s\n' - >"$dir/ending" || exit 1
+reserve pid && reserve exit_code || exit 1
 uptime_seconds >"$dir/started/uptime"
 if [[ -e $dir/stop ]]; then # asked to before it began
-  write_exit_code 143
+  settle exit_code 143
   exit 0
 fi
 
@@ -74,7 +79,7 @@ set +m
 read_stat "$$" && start=$p_start
 read_stat "$job" || p_start=0 # gone already: a start time that no process has
 job_start=$p_start
-printf '%s %s %s %s %s\n' "$$" "$start" "$job" "$job_start" "$this_boot" | write_file "$dir/pid"
+settle pid "$$ $start $job $job_start $this_boot"
 record running null
 
 (
@@ -88,7 +93,7 @@ cutter=$!
 
 wait "$job"
 code=$?
-write_exit_code "$code"
+settle exit_code "$code"
 uptime_seconds >"$dir/started/ended"
 kill "$cutter" 2>/dev/null
 wait "$cutter" 2>/dev/null

@@ -84,11 +84,11 @@ def _pump(channel: paramiko.Channel, stdin: bytes, out: _Stream, err: _Stream, e
     while True:
         # Looked at before the streams: what came ahead of the end is then surely read below.
         ended = channel.exit_status_ready() and (channel.eof_received or channel.closed)
+        if left and channel.send_ready():
+            left = left[channel.send(bytes(left[:32768])) :]
         if not left and not finished_writing:
             channel.shutdown_write()
             finished_writing = True
-        if left and channel.send_ready():
-            left = left[channel.send(bytes(left[:32768])) :]
         moved = False
         if channel.recv_ready():
             out.take(channel.recv(65536))
@@ -110,4 +110,6 @@ def _wait(channel: paramiko.Channel, seconds: float) -> None:
     if channel.eof_received or channel.closed:
         channel.status_event.wait(max(seconds, 0.02))  # the descriptor stays readable from now on
         return
-    select.select([channel], [], [], seconds)
+    poll = select.poll()  # unlike select, it takes descriptors beyond 1023: some hundred workers have as many
+    poll.register(channel.fileno(), select.POLLIN)
+    poll.poll(seconds * 1000)

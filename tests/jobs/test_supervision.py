@@ -194,7 +194,7 @@ def test_a_job_that_fills_the_disk_still_has_its_exit_code(worker: Sshd, connect
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(state / "jobs")], check=True)
     try:
         job = spec('cat /dev/zero > "$TPU_STACK_ATTEMPT_DIR/fill"; echo "no room"; exit 7')
-        launch_on(connection, job)
+        assert launch_on(connection, job).answer is Answer.LAUNCHED
         found = await_state(connection, job, State.FAILED, State.LOST)
         assert (found.state, found.exit_code) == (State.FAILED, 7)
         late = launch_on(connection, spec("true"))

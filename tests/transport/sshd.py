@@ -71,6 +71,8 @@ class Sshd:
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.folder}/host\nPidFile none\n"
             f"AuthorizedKeysFile {self.folder}/authorized\nStrictModes no\nUsePAM no\nLogLevel ERROR\n"
             f"PasswordAuthentication no\nPermitRootLogin yes\n"
+            # Before our wrapper runs, the login shell reads the .bashrc of the HOME it is given.
+            f"SetEnv HOME={self.home}\n"
             f"Subsystem sftp {server}\nForceCommand {self.login}\n"
         )
 
