@@ -107,7 +107,8 @@ class Sshd:
         if self._process is not None:
             return
         assert SSHD is not None
-        Path("/run/sshd").mkdir(exist_ok=True)  # where OpenSSH separates its privileges; boot makes it elsewhere
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(exist_ok=True)  # where OpenSSH separates its privileges; boot makes it elsewhere
         with (self.folder / "sshd.log").open("ab") as log:
             command = [SSHD, "-D", "-e", "-f", str(self.folder / "config")]
             self._process = subprocess.Popen(command, stderr=log, start_new_session=True)
