@@ -85,7 +85,16 @@ def local_environment(info: CloudInfo) -> tuple[dict[str, str], tuple[str, ...]]
     from localcloud import control
 
     pulumi = pulumi_environment(info.state, info.url)
-    return {STATE_VARIABLE: str(info.state), **control.environment(info), **pulumi.variables}, pulumi.notes
+    ours = {STATE_VARIABLE: str(info.state), **_past_the_proxy()}
+    return {**ours, **control.environment(info), **pulumi.variables}, pulumi.notes
+
+
+def _past_the_proxy() -> dict[str, str]:
+    """``NO_PROXY`` with loopback in it: a proxy of the user's would not find the embedded cloud."""
+    known = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+    hosts = [host for host in known.split(",") if host]
+    value = ",".join(dict.fromkeys([*hosts, "127.0.0.1", "localhost"]))
+    return {"NO_PROXY": value, "no_proxy": value}
 
 
 def require_local(stack: str) -> StackConfig:

@@ -31,7 +31,7 @@ def ssh_command(
     hosts.write_text("".join(f"{alias} {host_key}\n" for host_key in keys), encoding="utf-8")
     options = {
         "IdentitiesOnly": "yes",
-        "UserKnownHostsFile": shlex.quote(str(hosts)),
+        "UserKnownHostsFile": f'"{hosts}"',  # ssh splits the value at blanks
         "GlobalKnownHostsFile": "/dev/null",
         "StrictHostKeyChecking": "yes",
         "HostKeyAlias": alias,
@@ -48,4 +48,5 @@ def ssh_command(
     else:
         raise BadInput("cannot be taken by ssh", key="ssh.route", value=route)
     flags = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
-    return ("ssh", "-i", str(key.path), *flags, f"{user}@{host}")
+    # -F none: a person's own ssh config may hold options that undo these.
+    return ("ssh", "-F", "none", "-i", str(key.path), *flags, f"{user}@{host}")
