@@ -63,8 +63,10 @@ check() { # check PYTHON: prints nothing if all is as the lock says
 
 mkdir -p "$envs" || fail "$envs cannot be written"
 exec 9>"$envs/.lock" || fail "$envs cannot be written"
-say "waiting for another bootstrap"
-flock 9
+flock -n 9 || {
+  say "waiting for another bootstrap"
+  flock 9
+}
 if [[ -e $target/.deps_done && -z $(check "$target/bin/python") ]]; then
   say "it is there already"
   exit 0
