@@ -90,7 +90,7 @@ def outcome_of(config: StackConfig, served: Served) -> Outcome:
     verdict = served.verdict
     lines = [f"  {'ok  ' if check.passed else 'FAIL'} {check.name:<11} {check.detail}" for check in verdict.checks]
     lines += [f"  FAIL {reason}" for reason in verdict.reasons]
-    lines.append(f"  evidence: {verdict.evidence}")
+    lines.append(f"  evidence: {_shown(verdict.evidence)}")
     passed = [check.name for check in verdict.checks if check.passed]
     if verdict.verified:
         lines.append(
@@ -100,5 +100,11 @@ def outcome_of(config: StackConfig, served: Served) -> Outcome:
         )
         return Outcome(verdict.as_dict(), tuple(lines), EXIT_DONE)
     reason = verdict.reasons[0] if verdict.reasons else "a check failed"
-    error = NotVerified(reason, key=verdict.job, value=verdict.attempt, cure=f"Look at {verdict.evidence}")
+    error = NotVerified(reason, key=verdict.job, value=verdict.attempt, cure=f"Look at {_shown(verdict.evidence)}")
     return Outcome(verdict.as_dict(), tuple(lines), EXIT_FAILED, (error,))
+
+
+def _shown(folder: str) -> str:
+    """A folder as a person would write it: from here, where it lies below."""
+    path = Path(folder)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else folder
