@@ -13,10 +13,14 @@ from commands.context import ROOT
 SOURCES = ("stack", "infra", "runtime", "localcloud", "commands", "toolchain", "tests", "tasks.py")
 
 
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+"""Two files at a time: they wait for servers as much as they compute. The tests of a file share its clouds."""
+
+
 def test(console: Console, *, everything: bool) -> Outcome:
     """Run the tests, the long ones only when asked for."""
     marks = () if everything else ("-m", "not long")
-    return _run_all(console, [("tests", [sys.executable, "-m", "pytest", "--durations=10", *marks])])
+    return _run_all(console, [("tests", [sys.executable, "-m", "pytest", "--durations=10", *SIDE_BY_SIDE, *marks])])
 
 
 def check(console: Console) -> Outcome:

@@ -12,6 +12,20 @@ settings.register_profile("house", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("house")
 
 
+LONGEST_FIRST = ("tests/serving/test_deploy.py", "tests/infra/test_engine.py", "tests/provider/test_replay.py")
+"""Files whose tests wait for real servers and engines. Files are dealt out whole, so the longest must not come last."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; the order within a file, and of the rest, stays."""
+
+    def place(item: pytest.Item) -> int:
+        name = item.nodeid.split("::")[0]
+        return LONGEST_FIRST.index(name) if name in LONGEST_FIRST else len(LONGEST_FIRST)
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository."""
