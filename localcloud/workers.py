@@ -91,7 +91,10 @@ class HostWorkers:
         self._children: dict[str, subprocess.Popen[str]] = {}
 
     def create(self, spec: WorkerSpec) -> str:
-        shutil.rmtree(spec.folder, ignore_errors=True)
+        if spec.folder.exists():
+            # A killed daemon's half-made worker may run on it, and must not be found alive over an emptied root.
+            self.halt(spec)
+            shutil.rmtree(spec.folder)
         spec.folder.mkdir(parents=True)
         return create_root(spec.folder)
 
