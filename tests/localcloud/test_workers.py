@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from localcloud import control, processes
+from localcloud import control, processes, registry
 from tests.localcloud.conftest import RealCloud, addresses
 from tests.localcloud.machine import footprint, host_files
 
@@ -248,6 +248,29 @@ def test_interrupted_creates_and_deletes_are_finished_by_the_next_daemon(real_cl
     assert "error" not in cloud.client.wait(delete)
     assert [node["name"].rpartition("/")[2] for node in _nodes(cloud)] == ["new"]
     assert cloud.ssh(addresses(cloud.client.node("new"))[0], "id -un").strip() == "tpu"
+
+
+def test_a_worker_left_half_made_by_a_killed_daemon_is_made_anew(real_cloud: RealCloud) -> None:
+    cloud, state = real_cloud, real_cloud.info.state
+    create = cloud.client.begin("half", acceleratorType="v6e-4", metadata={"ssh-keys": f"tpu:{cloud.public_key}"})
+    registered = json.loads((registry.FOLDER / "clouds.json").read_text())
+    cloud_id = next(claim["cloud_id"] for claim in registered if claim["state"] == str(state))
+    deadline = time.monotonic() + 20
+    while not (started := [process.pid for process in processes.marked(cloud_id) if _runs_sshd(process)]):
+        assert time.monotonic() < deadline
+    os.kill(cloud.info.pid, signal.SIGKILL)
+    control.start(state, python_prefix=_prefix())
+    assert "error" not in cloud.client.wait(create)
+    assert cloud.ssh(addresses(cloud.client.node("half"))[0], "id -un && sudo touch /root/written").strip() == "tpu"
+    assert started[0] not in [process.pid for process in processes.marked(cloud_id)]
+
+
+def _runs_sshd(process: processes.MarkedProcess) -> bool:
+    """Whether it is a worker's init that has come to its sshd, a moment before the daemon hears of it."""
+    try:
+        return process.is_init and Path(f"/proc/{process.pid}/comm").read_text() == "tini\n"
+    except OSError:
+        return False
 
 
 def test_lost_workers_come_back_with_the_daemon_as_after_a_reboot(real_cloud: RealCloud) -> None:
