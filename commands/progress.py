@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.live import Live
-    from rich.table import Table
 
 
 class ProgressView(Protocol):
@@ -71,7 +71,6 @@ class LiveProgress:
         self._clock = clock
         self._start = clock()
         self._step = ""
-        self._step_start = self._start
         self._rows: dict[int, tuple[str, str, float]] = {}
         self._lock = threading.Lock()
         self._live: Live | None = None
@@ -81,7 +80,7 @@ class LiveProgress:
         from rich.live import Live
 
         console = Console(file=self._stream, highlight=False)
-        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=4, transient=True)
+        self._live = Live(console=console, get_renderable=self._picture, refresh_per_second=4, transient=True)
         self._live.start()
         return self
 
@@ -95,7 +94,6 @@ class LiveProgress:
         with self._lock:
             self._finish_step()
             self._step = text
-            self._step_start = self._clock()
 
     def worker(self, index: int, stage: str, detail: str) -> None:
         with self._lock:
@@ -110,14 +108,17 @@ class LiveProgress:
             )
             self._step = ""
 
-    def _table(self) -> Table:
+    def _picture(self) -> RenderableType:
+        from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=None, show_header=False, pad_edge=False)
+        table = Table.grid(padding=(0, 2))
+        for _ in range(4):
+            table.add_column(no_wrap=True, overflow="ellipsis")
         now = self._clock()
-        if self._step:
-            table.add_row(Text(f"[{now - self._start:6.1f} s]"), Text(self._step), Text(""))
-        for index, (stage, detail, since) in sorted(self._rows.items()):
-            table.add_row(Text(f"  worker {index}"), Text(stage), Text(f"{detail}  {now - since:.0f} s"))
-        return table
+        # A copy: workers' threads add rows while this is drawn.
+        for index, (stage, detail, since) in sorted(dict(self._rows).items()):
+            table.add_row(Text(f"  worker {index}"), Text(stage), Text(f"{now - since:3.0f} s"), Text(detail))
+        step = Text(f"[{now - self._start:6.1f} s] {self._step}", no_wrap=True, overflow="ellipsis")
+        return Group(step, table) if self._step else table
