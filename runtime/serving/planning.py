@@ -7,7 +7,7 @@ from pathlib import Path
 
 from runtime.cloud.slice import LiveSlice
 from runtime.jobs.bootstrap import Environment, locked_environment
-from runtime.models.resolve import ResolvedModel, describe, resolve
+from runtime.models.resolve import ResolvedModel, resolve
 from runtime.planner import LaunchPlan, plan_server, slice_shape
 from runtime.progress import Progress
 from stack.config import ServeConfig, StackConfig
@@ -37,9 +37,10 @@ def intend(config: StackConfig, cache: Path, *, model: str | None = None) -> Int
         BadInput, BadInputs: the type, the model or the flags cannot be served.
     """
     serve = config.serve.model_copy(update={"model": model}) if model else config.serve
-    plan_server(slice_shape(config.accelerator_type), describe(serve.model), serve, runtime_version=None)
+    resolved = resolve(serve.model, cache)
+    plan_server(slice_shape(config.accelerator_type), resolved.config, serve, runtime_version=None)
     environment = locked_environment(serve.environment, wheelhouse=serve.wheelhouse, modules=MODULES)
-    return Intent(config, serve, resolve(serve.model, cache), environment)
+    return Intent(config, serve, resolved, environment)
 
 
 def plan_for(intent: Intent, slice_: LiveSlice, progress: Progress) -> LaunchPlan:
